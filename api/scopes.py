@@ -1,0 +1,28 @@
+"""Which scope opens what: the one table that decides every call."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ADMIN: Final = "admin"
+
+SCOPES: Final[dict[str, frozenset[str]]] = {
+    "balance": frozenset({"balance:read"}),
+    "account_holds": frozenset({"balance:read"}),
+    "account_movements": frozenset({"balance:read"}),
+    "hold": frozenset({"hold:write"}),
+    "capture": frozenset({"hold:write", "posting:write"}),
+    "release": frozenset({"hold:write"}),
+    "adjust": frozenset({"hold:write"}),
+    "posting": frozenset({"posting:write"}),
+    "cancel": frozenset({"posting:write"}),
+    "batch": frozenset(),
+    "read_hold": frozenset(),
+    "read_posting": frozenset(),
+    "force": frozenset({"posting:force"}),
+    "override": frozenset({"posting:override"}),
+}
+"""All the scopes that an operation needs; `admin` stands for every one of them.
+
+A batch needs what its items need. By id every client sees its own holds and postings.
+"""

@@ -1,0 +1,64 @@
+"""What endpoints work with, made once for a process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from api.clients import ClientDirectory
+from api.rate_limit import RateLimit
+from ni.database import Pools
+from ni.engine import Engine
+from ni.migrate import check_server, is_current
+from ni.reads import Reads
+from ni.settings import Settings
+from ni.sql import query
+
+
+@dataclass(slots=True)
+class Services:
+    """The engine, the reads and the clients of one API process."""
+
+    settings: Settings
+    engine: Engine
+    reads: Reads
+    clients: ClientDirectory
+    rate_limit: RateLimit
+    write_pools: Pools
+    read_pools: Pools
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Services:
+        """Connect and start the engine.
+
+        Raises NiError when the database is away, unsafe or not migrated.
+        """
+        writers = settings.lanes + settings.batch_lanes
+        write_pools = await Pools.open(settings, writers)
+        read_pools = await Pools.open(settings, settings.read_connections)
+        async with read_pools.day.acquire() as connection:
+            await check_server(connection)
+            buckets = await connection.fetchval(query("installation_read"))
+        engine = Engine(settings, write_pools, buckets)
+        engine.start()
+        clients = ClientDirectory(read_pools.day, settings.client_refresh_s)
+        reads = Reads(read_pools, settings, buckets)
+        rate_limit = RateLimit(settings)
+        return cls(settings, engine, reads, clients, rate_limit, write_pools, read_pools)
+
+    async def ready(self) -> str | None:
+        """Why this process cannot serve now, or None."""
+        try:
+            async with asyncio.timeout(1), self.read_pools.current.acquire() as connection:
+                if not await is_current(connection):
+                    return "migrations are not current"
+        except Exception as error:
+            return f"the database cannot be reached: {type(error).__name__}"
+        return None
+
+    async def close(self) -> None:
+        """Finish what was submitted, then close every connection."""
+        await self.engine.stop()
+        await self.rate_limit.close()
+        await self.write_pools.close()
+        await self.read_pools.close()

@@ -1,0 +1,43 @@
+-- What workers do in small steps, so that no step holds anything for long.
+
+-- Accounts with a hold whose expiry has passed and that nobody has swept, oldest first.
+CREATE OR REPLACE FUNCTION ni.due_accounts_v1(p_bucket smallint, p_limit integer)
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN QUERY
+        SELECT DISTINCT t.account FROM (
+            SELECT h.account::text FROM ni.hold AS h
+             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.expires_at <= ni.clock()
+             ORDER BY h.expires_at LIMIT p_limit) AS t;
+END
+$$;
+
+-- Deletes eras that are not an account's newest, walking the key from (p_account, p_era) on.
+-- Returns where to go on, or a null account at the end. The newest era is never touched.
+CREATE OR REPLACE FUNCTION ni.prune_eras_v1(
+    p_bucket smallint, p_after text, p_limit integer,
+    OUT o_last text, OUT o_deleted bigint
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    WITH walked AS MATERIALIZED (
+        SELECT t.account, t.era FROM ni.state AS t
+         WHERE t.bucket = p_bucket AND t.account > p_after
+         ORDER BY t.account, t.era LIMIT p_limit
+    ), deleted AS (
+        DELETE FROM ni.state AS s
+         USING walked AS w
+         WHERE s.bucket = p_bucket AND s.account = w.account AND s.era = w.era
+           AND EXISTS (SELECT FROM ni.state AS n
+                        WHERE n.bucket = p_bucket AND n.account = s.account AND n.era > s.era)
+        RETURNING 1
+    )
+    SELECT CASE WHEN count(*) = p_limit THEN max(w.account) END,
+           (SELECT count(*) FROM deleted)
+      INTO o_last, o_deleted
+      FROM walked AS w;
+END
+$$;

@@ -1,0 +1,163 @@
+"""`ni core`: the reference core ledger, changed the way a bank's core changes, with NI running."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ni import core_ledger
+from ni.cli.support import file_progress, in_core, output, parse_date, parse_instant
+from ni.core_file import COLUMNS, check_account, parse_limit
+from ni.core_ledger import CoreAccount
+from ni.errors import NiError
+from ni.money import format_amount
+
+core = typer.Typer(help="The reference core ledger.", no_args_is_help=True)
+
+
+def account_number(text: str) -> str:
+    """An argument's account number. Raises typer.BadParameter when it cannot be one."""
+    try:
+        return check_account(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Account = Annotated[str, typer.Argument(parser=account_number, metavar="ACCOUNT")]
+Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
+NextDay = Annotated[
+    date | None,
+    typer.Option("--next", parser=parse_date, metavar="DATE", help="The next business date."),
+]
+From = Annotated[
+    datetime | None,
+    typer.Option("--from", parser=parse_instant, metavar="TIME", help="Begin, if not now."),
+]
+To = Annotated[
+    datetime | None,
+    typer.Option("--to", parser=parse_instant, metavar="TIME", help="End, if there is one."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `ni`."""
+    app.add_typer(core, name="core")
+
+
+@core.command(help=f"Load accounts from CSV, gzip allowed, with the columns {','.join(COLUMNS)}.")
+def load(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Creates and updates accounts; exit code 1 when a line was refused."""
+
+    async def work(connection: asyncpg.Connection) -> core_ledger.LoadReport:
+        return await core_ledger.load_accounts(connection, file, progress)
+
+    with file_progress(f"loading {escape(file.name)}") as progress:
+        report = in_core(work)
+    for refused in report.refused_lines:
+        typer.echo(f"line {refused.line} refused: {refused.reason}", err=True)
+    if report.refused > len(report.refused_lines):
+        typer.echo(f"… and {report.refused - len(report.refused_lines)} more", err=True)
+    typer.echo(
+        f"{report.created} created, {report.updated} updated, {report.unchanged} unchanged, "
+        f"{report.refused} refused"
+    )
+    if report.refused:
+        raise typer.Exit(1)
+
+
+@core.command(name="date")
+def date_(day: Day, following: NextDay = None) -> None:
+    """Set the business date; the next one is the next weekday unless told."""
+    after = in_core(lambda connection: core_ledger.set_business_date(connection, day, following))
+    typer.echo(f"business date {day}, next business date {after}")
+
+
+@core.command()
+def block(
+    account: Account,
+    side: Annotated[str, typer.Option(help=f"One of {', '.join(core_ledger.SIDES)}.")],
+    reference: Annotated[str, typer.Option(help="The legal reference.")],
+    valid_from: From = None,
+    valid_to: To = None,
+) -> None:
+    """Block an account's debits, credits or all."""
+    block_id = in_core(
+        lambda connection: core_ledger.block(
+            connection, account, side, reference, valid_from=valid_from, valid_to=valid_to
+        )
+    )
+    typer.echo(f"{account}: {side} blocked, block {block_id}")
+
+
+@core.command()
+def unblock(
+    account: Account,
+    reference: Annotated[
+        str | None, typer.Option(help="Only blocks of this legal reference.")
+    ] = None,
+) -> None:
+    """End an account's blocks now."""
+    ended = in_core(lambda connection: core_ledger.unblock(connection, account, reference))
+    typer.echo(f"{account}: {ended} block(s) ended")
+
+
+@core.command()
+def close(account: Account) -> None:
+    """Close an account."""
+    closed = in_core(lambda connection: core_ledger.close_account(connection, account))
+    typer.echo(f"{account}: {'closed' if closed else 'was closed already'}")
+
+
+@core.command()
+def limit(
+    account: Account,
+    amount: Annotated[str, typer.Argument(help="In the account's currency, zero or more.")],
+) -> None:
+    """Set an account's credit limit."""
+
+    async def work(connection: asyncpg.Connection) -> str:
+        known = await core_ledger.show_account(connection, account)
+        try:
+            limit_minor = parse_limit(amount, known.currency)
+        except ValueError as error:
+            raise NiError(f"the limit {amount!r} {error}") from error
+        await core_ledger.set_limit(connection, account, limit_minor)
+        return f"{format_amount(limit_minor, known.currency)} {known.currency}"
+
+    typer.echo(f"{account}: credit limit {in_core(work)}")
+
+
+@core.command(name="account")
+def account_(account: Account) -> None:
+    """Show an account as the core has it."""
+    output.print(_table(in_core(lambda connection: core_ledger.show_account(connection, account))))
+
+
+def _table(account: CoreAccount) -> Table:
+    table = Table(show_header=False)
+    table.add_row("account", account.account)
+    table.add_row("kind", account.kind)
+    table.add_row("status", account.status)
+    table.add_row(
+        "balance", f"{format_amount(account.balance, account.currency)} {account.currency}"
+    )
+    table.add_row(
+        "credit limit",
+        f"{format_amount(account.credit_limit, account.currency)} {account.currency}",
+    )
+    table.add_row("customer", escape(account.customer_id or ""))
+    table.add_row("opened", account.opened_at.isoformat(sep=" ", timespec="seconds"))
+    for known in account.blocks:
+        until = "" if known.valid_to is None else f" to {known.valid_to:%Y-%m-%d %H:%M:%S %Z}"
+        table.add_row(
+            f"block {known.block_id}",
+            f"{known.side}: {escape(known.legal_reference)}, "
+            f"from {known.valid_from:%Y-%m-%d %H:%M:%S %Z}{until}",
+        )
+    return table

@@ -1,0 +1,164 @@
+"""`ni replay`: a bank's recorded statement through the REST API, every balance compared."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ni.cli.support import api_address, known
+from ni.clock import monotonic
+from ni.core_ledger import core_session
+from ni.errors import NiError
+from ni.money import minor_digits
+from ni.replay import Plan, Replay, ReplayReport, Sender, prepare, survey
+from ni.replay.sender import ANSWER_TIMEOUT_S, PATIENCE_S
+from ni.settings import load_settings
+
+INTERRUPTED_EXIT: Final = 130
+_SHOW_EVERY_ROWS: Final = 50
+_LATENCIES_SHOWN: Final = 1_000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `ni`."""
+    app.command(name="replay")(replay)
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, gzip allowed.")],
+    in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Accounts at once.")] = 32,
+    currency: Annotated[str, typer.Option(help="The currency of the file.")] = "CZK",
+    client: Annotated[
+        str, typer.Option(help="Whose key to use, of those `ni up` made.")
+    ] = "payments",
+    base_url: Annotated[str, typer.Option(help="NI's address, if `ni up` does not run here.")] = "",
+    key: Annotated[str, typer.Option(envvar="NI_KEY", help="The client's key, likewise.")] = "",
+    patience: Annotated[int, typer.Option(min=1, help="Seconds of trying a row.")] = PATIENCE_S,
+) -> None:
+    """Replay a statement; exit code 1 when a row was refused or a balance differs.
+
+    It may be interrupted and run again: what was answered before is answered the same.
+    """
+    try:
+        minor_digits(currency)
+    except ValueError as error:
+        raise NiError(str(error)) from error
+    url, secret = api_address(client, base_url, key)
+    report = asyncio.run(_replay(file, currency, url, secret, in_flight, patience))
+    if report.interrupted:
+        typer.echo("interrupted: run the same command again and it finishes the file")
+        raise typer.Exit(INTERRUPTED_EXIT)
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+async def _replay(
+    file: Path, currency: str, url: str, key: str, in_flight: int, patience_s: int
+) -> ReplayReport:
+    plan = await _prepare(file, currency)
+    async with httpx.AsyncClient(
+        base_url=url,
+        headers={"Authorization": f"Bearer {key}"},
+        limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
+        timeout=ANSWER_TIMEOUT_S,
+        trust_env=False,
+    ) as http:
+        sender = Sender(http, patience_s=patience_s)
+        started = monotonic()
+        with _bar(plan.survey.rows) as bar:
+            run = Replay(plan, sender, in_flight=in_flight, on_answer=bar.show)
+            with _stops(run):
+                report = await run.run()
+    _tell(report, monotonic() - started)
+    return report
+
+
+async def _prepare(file: Path, currency: str) -> Plan:
+    found = survey(file, currency)
+    dsn = known(load_settings().core_database_url, "NI_CORE_DATABASE_URL")
+    async with core_session(dsn) as connection:
+        plan = await prepare(connection, found)
+    typer.echo(
+        f"{found.rows} rows of {len(found.accounts)} accounts; "
+        f"{plan.accounts_created} accounts opened in the core"
+    )
+    return plan
+
+
+@contextmanager
+def _stops(run: Replay) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the rows in flight finish, the second ends the process."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        run.stop()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+class _Bar:
+    """The progress bar, with rate and latencies of the last answers."""
+
+    def __init__(self, progress: Progress, rows: int) -> None:
+        self._progress = progress
+        self._started = monotonic()
+        self._task = progress.add_task("replaying", total=rows, figures="")
+
+    def show(self, report: ReplayReport) -> None:
+        """Shows what the report says; called after every answer, draws at times."""
+        if report.rows % _SHOW_EVERY_ROWS and report.rows != report.rows_in_file:
+            return
+        rate = report.rows / max(monotonic() - self._started, 0.001)
+        figures = (
+            f"{rate:,.0f} rows/s  p50 {report.latency_ms(50, _LATENCIES_SHOWN):.1f} ms  "
+            f"p99 {report.latency_ms(99, _LATENCIES_SHOWN):.1f} ms"
+        )
+        self._progress.update(self._task, completed=report.rows, figures=figures)
+
+
+@contextmanager
+def _bar(rows: int) -> Iterator[_Bar]:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield _Bar(progress, rows)
+
+
+def _tell(report: ReplayReport, seconds: float) -> None:
+    for fault in report.faults:
+        typer.echo(fault, err=True)
+    typer.echo(
+        f"{report.rows} of {report.rows_in_file} rows, {report.refusals} refusals, "
+        f"{report.mismatches} mismatches, {report.replayed} replayed"
+    )
+    typer.echo(
+        f"{seconds:.1f} s, {report.rows / max(seconds, 0.001):,.0f} rows/s, "
+        f"p50 {report.latency_ms(50):.1f} ms, p99 {report.latency_ms(99):.1f} ms, "
+        f"{report.retries} retries"
+    )

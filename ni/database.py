@@ -1,0 +1,123 @@
+"""Connection pools. The only difference between day and night is a pool's search_path.
+
+Every session that decides or reads a base has short limits on locks and transactions, so that a
+stopped process frees what it holds, and plans that use indexes alone, so that a plan made while a
+table was empty stays right when it is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import asyncpg
+
+from ni.errors import Unavailable
+from ni.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Session: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+
+Mode = Literal["day", "night"]
+MODES: Final[tuple[Mode, ...]] = ("day", "night")
+CLOSE_LIMIT_S: Final = 2
+
+LOST_CONNECTION: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.TransactionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.OutdatedSchemaCacheError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+"""What says that the server went away; the same work may be tried on another connection."""
+
+
+class EngineConnection(asyncpg.Connection):
+    """A connection that costs no round trip when it goes back to its pool."""
+
+    def get_reset_query(self) -> str:
+        """Nothing to reset: NI's sessions keep no state."""
+        return ""
+
+
+def session_settings(settings: Settings, mode: Mode) -> dict[str, str]:
+    """The server settings of a session that decides or reads by `mode`."""
+    return {
+        "application_name": f"ni {mode}",
+        "search_path": f"{mode}_alias",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+        "transaction_timeout": str(settings.transaction_timeout_ms),
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+
+
+async def open_pool(settings: Settings, mode: Mode, size: int) -> Pool:
+    """A pool of `size` connections for one mode.
+
+    Raises Unavailable when the database cannot be reached.
+    """
+    try:
+        return await asyncpg.create_pool(
+            settings.database_url,
+            min_size=size,
+            max_size=size,
+            max_inactive_connection_lifetime=0,
+            connection_class=EngineConnection,
+            timeout=settings.connect_timeout_ms / 1000,
+            command_timeout=settings.transaction_timeout_ms / 1000 + 1,
+            server_settings=session_settings(settings, mode),
+        )
+    except LOST_CONNECTION as error:
+        raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+
+
+@dataclass(slots=True)
+class Pools:
+    """A pool for each mode and the mode that was true when we last looked."""
+
+    day: Pool
+    night: Pool
+    mode: Mode = "day"
+
+    @property
+    def current(self) -> Pool:
+        """The pool of the mode that was true when we last looked."""
+        return self.day if self.mode == "day" else self.night
+
+    @classmethod
+    async def open(cls, settings: Settings, size: int) -> Pools:
+        """Both pools, `size` connections each. Raises Unavailable."""
+        day = await open_pool(settings, "day", size)
+        try:
+            night = await open_pool(settings, "night", size)
+        except Unavailable:
+            await day.close()
+            raise
+        return cls(day, night)
+
+    async def close(self) -> None:
+        """Close both, ending at once what still runs after two seconds."""
+        for pool in (self.day, self.night):
+            try:
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()

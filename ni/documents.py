@@ -1,0 +1,133 @@
+"""The JSON documents of the REST contract for a hold, a posting and the facts of a refusal.
+
+Written once, at the decision, and kept with the request, so that a replay is the same bytes.
+They are templates, not serialised dictionaries: this runs for every decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from json.encoder import encode_basestring
+from typing import Any, Final
+from uuid import UUID
+
+from ni.money import format_amount
+from ni.movements import Hold, Posting
+
+_NULL: Final = "null"
+
+
+def _text(value: str | UUID | None) -> str:
+    return _NULL if value is None else encode_basestring(str(value))
+
+
+def _money(minor: int | None, currency: str) -> str:
+    return _NULL if minor is None else f'"{format_amount(minor, currency)}"'
+
+
+def rfc3339(instant: datetime) -> str:
+    """An instant in UTC with microseconds: 2026-11-21T10:00:00.123456Z."""
+    return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _instant(value: datetime | None) -> str:
+    return _NULL if value is None else f'"{rfc3339(value)}"'
+
+
+def _number(value: int | None) -> str:
+    return _NULL if value is None else str(value)
+
+
+def posting_document(posting: Posting, hold: Hold | None = None) -> str:
+    """A posting as every door shows it; with `hold`, the posting of its capture."""
+    p = posting
+    money = p.currency
+    tail = "" if hold is None else f',"hold":{hold_document(hold)}'
+    return (
+        f'{{"posting_id":"{p.posting_id}","type":"{p.type}"'
+        f',"debit_account":"{p.debit_account}","credit_account":"{p.credit_account}"'
+        f',"amount":"{format_amount(p.amount, money)}","currency":"{money}"'
+        f',"packet":{_text(p.packet)}'
+        f',"straight_through":{"true" if p.straight_through else "false"}'
+        f',"status":"{p.status}","check":"{p.check_mode}","value_date":"{p.value_date}"'
+        f',"valid_from":"{rfc3339(p.valid_from)}","link_id":{_text(p.link_id)}'
+        f',"reference":{_text(p.reference)},"narrative":{_text(p.narrative)}'
+        f',"actor":{_text(p.actor)}'
+        f',"debit":{{"available_after":{_money(p.debit_available_after, money)}'
+        f',"sequence":{_number(p.debit_sequence)}}}'
+        f',"credit":{{"available_after":{_money(p.credit_available_after, money)}'
+        f',"sequence":{_number(p.credit_sequence)}}}'
+        f',"epoch":{p.epoch},"created_at":"{rfc3339(p.created_at)}"{tail}}}'
+    )
+
+
+def hold_document(hold: Hold) -> str:
+    """A hold as every door shows it."""
+    h = hold
+    money = h.currency
+    original = (
+        _NULL
+        if h.original_amount is None or h.original_currency is None
+        else f'"{format_amount(h.original_amount, h.original_currency)}"'
+    )
+    return (
+        f'{{"hold_id":"{h.hold_id}","account":"{h.account}","currency":"{money}"'
+        f',"amount":"{format_amount(h.amount, money)}"'
+        f',"captured":"{format_amount(h.captured, money)}"'
+        f',"released":"{format_amount(h.released, money)}"'
+        f',"remaining":"{format_amount(h.remaining if h.status == "active" else 0, money)}"'
+        f',"status":"{h.status}","kind":"{h.kind}","expires_at":{_instant(h.expires_at)}'
+        f',"reference":{_text(h.reference)},"narrative":{_text(h.narrative)}'
+        f',"actor":{_text(h.actor)},"original_amount":{original}'
+        f',"original_currency":{_text(h.original_currency)}'
+        f',"available_after":"{format_amount(h.available_after, money)}"'
+        f',"sequence":{h.sequence},"epoch":{h.epoch},"created_at":"{rfc3339(h.created_at)}"}}'
+    )
+
+
+def refusal_document(
+    account: str | None = None,
+    currency: str | None = None,
+    available: int | None = None,
+    requested: int | None = None,
+    detail: str | None = None,
+) -> str:
+    """What helps the caller of a refused request; the door adds number, title and status."""
+    parts = []
+    if account is not None:
+        parts.append(f'"account":{_text(account)}')
+    if currency is not None and available is not None and requested is not None:
+        parts.append(f'"available":{_money(available, currency)}')
+        parts.append(f'"requested":{_money(requested, currency)}')
+        parts.append(f'"currency":"{currency}"')
+    if detail is not None:
+        parts.append(f'"detail":{_text(detail)}')
+    return "{" + ",".join(parts) + "}"
+
+
+def balance_document(account: str, row: Mapping[str, Any]) -> str:
+    """An account's balance from a row of `ni.balance_v1`. Only customers have an available."""
+    currency = row["o_currency"]
+    base, pending, held = row["o_base"], int(row["o_pending"]), row["o_held"]
+    is_customer = row["o_kind"] == "customer"
+    available = base + row["o_credit_limit"] + pending - held if is_customer else None
+    return (
+        f'{{"account":"{account}","kind":"{row["o_kind"]}","currency":"{currency}"'
+        f',"available":{_money(available, currency)},"booked":{_money(base, currency)}'
+        f',"pending":{_money(pending, currency)},"held":{_money(held, currency)}'
+        f',"credit_limit":{_money(row["o_credit_limit"], currency)}'
+        f',"status":"{row["o_status"]}","blocks":[{",".join(map(_block, row["o_blocks"] or ()))}]'
+        f',"mode":"{row["o_mode"]}","business_date":"{row["o_business_date"]}"'
+        f',"epoch":{row["o_epoch"]}'
+        f',"sequence":{_number(row["o_sequence"] if is_customer else None)}'
+        f',"as_of":"{rfc3339(row["o_as_of"])}"}}'
+    )
+
+
+def _block(row: tuple[str, str, datetime, datetime | None]) -> str:
+    side, legal_reference, valid_from, valid_to = row
+    return (
+        f'{{"side":"{side}","legal_reference":{_text(legal_reference)}'
+        f',"from":{_instant(valid_from)},"to":{_instant(valid_to)}}}'
+    )

@@ -1,0 +1,227 @@
+"""The engine: requests that wait at the same moment share one transaction.
+
+Doors submit commands; lanes (writer tasks) take what waits, decide it in one transaction and
+answer each command after the commit. A lone command is taken at once: a lane never waits for
+company. An account's single commands always meet in the same lane, so that within a process a hot
+account's commands share a batch instead of waiting for each other's locks.
+
+Everything is bounded: the queue, a transaction's commands, and the time before a decision begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from zlib import crc32
+
+from ni import clock
+from ni.batch_state import Answer
+from ni.commands import Command, accounts_of, movement_of
+from ni.database import Pools
+from ni.decisions import Decision
+from ni.errors import Overloaded, Unavailable
+from ni.retries import decide_with_retries
+from ni.settings import Settings
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """Commands that are submitted together: one, a slice of a batch, or an atomic batch."""
+
+    commands: Sequence[Command]
+    atomic: bool
+    deadline: float
+    answers: asyncio.Future[list[Answer]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def fail(self, error: Exception) -> None:
+        """Tell the caller, unless it has gone."""
+        if not self.answers.done():
+            self.answers.set_exception(error)
+
+    def succeed(self, answers: list[Answer]) -> None:
+        """Tell the caller, unless it has gone."""
+        if not self.answers.done():
+            self.answers.set_result(answers)
+
+
+class Lane:
+    """One writer: takes what waits, up to a slice, and decides it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: deque[Unit] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, unit: Unit) -> None:
+        """Let `unit` wait here."""
+        self._waiting.append(unit)
+        self._wake.set()
+
+    async def work(self) -> None:
+        """Decide what comes, until cancelled; then until nothing waits."""
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            units = self._take()
+            if units:
+                await self._engine.process(self, units)
+
+    def _take(self) -> list[Unit]:
+        """The units of the next transaction; those whose deadline has passed are refused."""
+        now = clock.monotonic()
+        limit = self._engine.settings.batch_slice
+        units: list[Unit] = []
+        size = 0
+        while self._waiting:
+            unit = self._waiting[0]
+            if units and (unit.atomic or size + len(unit.commands) > limit):
+                break
+            self._waiting.popleft()
+            self._engine.waiting -= len(unit.commands)
+            if unit.deadline < now:
+                unit.fail(Overloaded("the deadline passed before the decision began"))
+                continue
+            units.append(unit)
+            size += len(unit.commands)
+            if unit.atomic:
+                break
+        return units
+
+
+class Engine:
+    """The one way to a decision; doors keep an instance for as long as they are open."""
+
+    def __init__(self, settings: Settings, pools: Pools, buckets: int) -> None:
+        self.settings: Final = settings
+        self.pools: Final = pools
+        self.buckets: Final = buckets
+        self.waiting = 0
+        """Commands that wait for a lane."""
+        self._lanes = [Lane(self) for _ in range(settings.lanes)]
+        self._batch_lanes = [Lane(self) for _ in range(settings.batch_lanes)]
+        self._next_batch_lane = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._in_flight: set[asyncio.Future[list[Answer]]] = set()
+
+    def start(self) -> None:
+        """Start the lanes."""
+        for lane in (*self._lanes, *self._batch_lanes):
+            self._tasks.append(asyncio.create_task(lane.work()))
+
+    async def stop(self) -> None:
+        """Finish what was submitted, as long as decisions may take, then stop the lanes."""
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=self.settings.decision_timeout_ms / 1000)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def submit(self, command: Command) -> Answer:
+        """Decide one command; returns after its commit.
+
+        Raises Overloaded when the queue is full or no decision began in time, Unavailable when
+        the database stayed away.
+        """
+        unit = self._unit([command], atomic=False)
+        self._lane_of(command).put(unit)
+        answers = await asyncio.shield(unit.answers)
+        return answers[0]
+
+    async def submit_batch(self, commands: Sequence[Command], *, atomic: bool) -> list[Answer]:
+        """Decide commands in order: an atomic batch in one transaction, else slice by slice.
+
+        Raises as `submit` does; what slices before have committed stays, and is told by the keys.
+        """
+        size = len(commands) if atomic else self.settings.batch_slice
+        answers: list[Answer] = []
+        for start in range(0, len(commands), max(1, size)):
+            unit = self._unit(commands[start : start + size], atomic=atomic)
+            self._next_batch_lane = (self._next_batch_lane + 1) % len(self._batch_lanes)
+            self._batch_lanes[self._next_batch_lane].put(unit)
+            answers += await asyncio.shield(unit.answers)
+        return answers
+
+    def _unit(self, commands: Sequence[Command], *, atomic: bool) -> Unit:
+        if self.waiting + len(commands) > self.settings.queue_max:
+            raise Overloaded("the queue is full")
+        self.waiting += len(commands)
+        deadline = clock.monotonic() + self.settings.decision_timeout_ms / 1000
+        unit = Unit(commands, atomic, deadline)
+        self._in_flight.add(unit.answers)
+        unit.answers.add_done_callback(self._in_flight.discard)
+        return unit
+
+    def _lane_of(self, command: Command) -> Lane:
+        movement = movement_of(command)
+        name = accounts_of(command)[0].encode() if movement is None else movement.bytes
+        return self._lanes[crc32(name) % len(self._lanes)]
+
+    async def process(self, lane: Lane, units: list[Unit]) -> None:
+        """Decide the units of one transaction; every unit hears its answers or why there are none.
+
+        An error that is not the database's absence redoes the units one by one, then a unit's
+        commands one by one, so that only the culprit fails.
+        """
+        try:
+            commands = [command for unit in units for command in unit.commands]
+            deadline = max(unit.deadline for unit in units)
+            answers = await decide_with_retries(
+                self.pools, self.settings, self.buckets, commands, deadline, atomic=units[0].atomic
+            )
+        except (Unavailable, asyncio.CancelledError) as error:
+            reason = error if isinstance(error, Unavailable) else Unavailable("NI is stopping")
+            for unit in units:
+                unit.fail(reason)
+            if not isinstance(error, Unavailable):
+                raise
+        except Exception as error:
+            await self._process_apart(lane, units, error)
+        else:
+            self._answer(lane, units, answers)
+
+    async def _process_apart(self, lane: Lane, units: list[Unit], error: Exception) -> None:
+        if len(units) > 1:
+            for unit in units:
+                await self.process(lane, [unit])
+            return
+        unit = units[0]
+        if unit.atomic or len(unit.commands) == 1:
+            unit.fail(error)
+            return
+        answers = []
+        for command in unit.commands:
+            part = Unit([command], atomic=False, deadline=unit.deadline)
+            await self.process(lane, [part])
+            try:
+                answers.append((await part.answers)[0])
+            except Exception:
+                answers.append(Answer(Decision.internal_error, "{}"))
+        unit.succeed(answers)
+
+    def _answer(self, lane: Lane, units: list[Unit], answers: list[Answer]) -> None:
+        start = 0
+        for unit in units:
+            part = answers[start : start + len(unit.commands)]
+            start += len(unit.commands)
+            if self._may_wait(unit, part):
+                pause = self.settings.busy_pause_ms / 1000
+                asyncio.get_running_loop().call_later(pause, self._put_back, lane, unit)
+            else:
+                unit.succeed(part)
+
+    def _may_wait(self, unit: Unit, answers: list[Answer]) -> bool:
+        """Whether a named movement is just being unloaded and there is time to ask again."""
+        pause = self.settings.busy_pause_ms / 1000
+        return unit.deadline - pause > clock.monotonic() and any(
+            answer.decision is Decision.posting_being_unloaded for answer in answers
+        )
+
+    def _put_back(self, lane: Lane, unit: Unit) -> None:
+        self.waiting += len(unit.commands)
+        lane.put(unit)

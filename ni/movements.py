@@ -1,0 +1,149 @@
+"""The records that decisions read and write: an account's figures, holds, postings, events.
+
+All amounts are minor units of the record's currency; every balance is credit-positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+ERA_SHIFT = 7
+"""An era of `ni.state` has 2**7 = 128 changes: bounds the dead row versions of one look-up."""
+
+
+@dataclass(slots=True, eq=False)
+class AccountFigures:
+    """An account as read under its lock, in the columns' order of `ni.account_view_v1`.
+
+    `kind` None: the core does not know the account. `expired` is what unswept holds, whose expiry
+    has passed, still weigh in `held`.
+    """
+
+    account: str
+    kind: str | None
+    currency: str
+    status: str
+    base: int
+    credit_limit: int
+    debit_blocked: bool | None
+    credit_blocked: bool | None
+    applied: int
+    era: int | None
+    created: int
+    held: int
+    sequence: int
+    next_expiry: datetime | None
+    following_expiry: datetime | None
+    expired: int
+
+    def __post_init__(self) -> None:
+        self.applied = self.applied or 0
+        self.created = self.created or 0
+        self.held = self.held or 0
+        self.sequence = self.sequence or 0
+        self.expired = self.expired or 0
+
+    @property
+    def is_customer(self) -> bool:
+        """Whether the available balance of this account is checked."""
+        return self.kind == "customer"
+
+    @property
+    def available(self) -> int:
+        """base + credit limit + pending - active holds."""
+        return (
+            self.base
+            + self.credit_limit
+            + (self.created - self.applied)
+            - (self.held - self.expired)
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """A hold, in the columns' order of `ni.hold` after its bucket."""
+
+    hold_id: UUID
+    client: str
+    account: str
+    currency: str
+    amount: int
+    captured: int
+    released: int
+    status: str
+    kind: str
+    expires_at: datetime | None
+    reference: str | None
+    narrative: str | None
+    actor: str | None
+    original_amount: int | None
+    original_currency: str | None
+    legal_reference: str | None
+    available_after: int
+    sequence: int
+    epoch: int
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def remaining(self) -> int:
+        """What is still locked; 0 once more than the hold was captured."""
+        return max(0, self.amount - self.captured - self.released)
+
+
+@dataclass(slots=True, eq=False)
+class Posting:
+    """A posting, in the columns' order of `ni.posting` after its bucket."""
+
+    posting_id: UUID
+    home: bool
+    client: str
+    type: str
+    debit_account: str
+    credit_account: str
+    debit_customer: bool
+    credit_customer: bool
+    amount: int
+    currency: str
+    packet: str | None
+    straight_through: bool
+    status: str
+    check_mode: str
+    value_date: date
+    valid_from: datetime
+    link_id: UUID | None
+    hold_id: UUID | None
+    reference: str | None
+    narrative: str | None
+    actor: str | None
+    legal_reference: str | None
+    debit_available_after: int | None
+    debit_sequence: int | None
+    credit_available_after: int | None
+    credit_sequence: int | None
+    epoch: int
+    created_at: datetime
+    changed_at: datetime
+    change_reason: str | None = None
+    change_actor: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """One change of one customer account, as the outbox keeps it. `direction` is +1 or -1."""
+
+    event_id: UUID
+    type: str
+    account: str
+    sequence: int
+    epoch: int
+    client: str
+    movement_id: UUID
+    currency: str
+    amount: int
+    direction: int
+    available_after: int
+    reference: str | None
+    narrative: str | None

@@ -1,0 +1,158 @@
+"""Keeps many accounts in flight and the rows of each account in the file's order.
+
+A reader feeds one chain of rows an account, at most LOOK_AHEAD_ROWS rows ahead. An account whose
+chain is not empty stands once in the queue; whoever takes it sends its first row, compares the
+answer and puts it back. So no account has two rows in flight, and a long chain holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ni.errors import NiError
+from ni.money import parse_balance
+from ni.replay.preparation import Plan
+from ni.replay.report import ReplayReport
+from ni.replay.sender import Answer, Sender
+from ni.replay.statement import Row, read_rows
+
+LOOK_AHEAD_ROWS: Final = 10_000
+_YIELD_EVERY_ROWS: Final = 100
+_CREATED: Final = 201
+
+
+class Replay:
+    """One run over a prepared statement. `stop()` ends it early, after the rows in flight."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sender: Sender,
+        *,
+        in_flight: int,
+        on_answer: Callable[[ReplayReport], None] | None = None,
+    ) -> None:
+        self.report = ReplayReport(rows_in_file=plan.survey.rows)
+        self._plan = plan
+        self._sender = sender
+        self._in_flight = in_flight
+        self._on_answer = on_answer
+        self._chains: dict[str, deque[Row]] = {}
+        self._ready: asyncio.Queue[str | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(LOOK_AHEAD_ROWS)
+        self._waiting = 0
+        self._is_read = False
+        self._failure: NiError | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """No further row is sent. What was not answered is left to the next run."""
+        if not self._stopped:
+            self._stopped = True
+            self._sender.hurry()
+            self._room.release()
+            self._dismiss()
+
+    async def run(self) -> ReplayReport:
+        """Sends every row of the file and compares every answer.
+
+        Raises NiError when the server does not answer within the sender's patience, refuses the
+        key or is not NI; the rows answered until then are kept by NI and replayed by a next run.
+        """
+        workers = (self._work() for _ in range(self._in_flight))
+        await asyncio.gather(self._feed(), *workers)
+        self.report.interrupted = self.report.rows < self.report.rows_in_file
+        if self._failure is not None:
+            raise self._failure
+        return self.report
+
+    async def _feed(self) -> None:
+        try:
+            survey = self._plan.survey
+            for row in read_rows(survey.path, survey.currency):
+                await self._room.acquire()
+                if self._stopped:
+                    return
+                self._append(row)
+                if row.seq % _YIELD_EVERY_ROWS == 0:
+                    await asyncio.sleep(0)
+        except NiError as error:
+            self._fail(error)
+        self._is_read = True
+        if not self._waiting:
+            self._dismiss()
+
+    def _append(self, row: Row) -> None:
+        self._waiting += 1
+        chain = self._chains.get(row.account)
+        if chain is None:
+            self._chains[row.account] = deque([row])
+            self._ready.put_nowait(row.account)
+        else:
+            chain.append(row)
+
+    async def _work(self) -> None:
+        while True:
+            account = await self._ready.get()
+            if account is None or self._stopped:
+                return
+            chain = self._chains[account]
+            try:
+                await self._send(chain[0])
+            except NiError as error:
+                self._fail(error)
+                return
+            self._done(account, chain)
+
+    def _done(self, account: str, chain: deque[Row]) -> None:
+        chain.popleft()
+        if chain:
+            self._ready.put_nowait(account)
+        else:
+            del self._chains[account]
+        self._room.release()
+        self._waiting -= 1
+        if self._is_read and not self._waiting:
+            self._dismiss()
+
+    async def _send(self, row: Row) -> None:
+        survey = self._plan.survey
+        answer = await self._sender.post(row.body(survey.currency), survey.key(row))
+        self._compare(row, answer)
+        report = self.report
+        report.rows += 1
+        report.replayed += answer.replayed
+        report.retries += answer.retries
+        report.latencies_us.append(answer.latency_us)
+        if self._on_answer is not None:
+            self._on_answer(report)
+
+    def _compare(self, row: Row, answer: Answer) -> None:
+        document = answer.document
+        if answer.status != _CREATED:
+            code = str(document.get("code", f"http_{answer.status}"))
+            self.report.refuse(row, code, str(document.get("detail", "")))
+            return
+        currency = self._plan.survey.currency
+        try:
+            available = parse_balance(document[row.direction]["available_after"], currency)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NiError(f"line {row.line}: the answer has no available_after") from error
+        # a stored answer was made when the account had the limit that it was opened with
+        opened_with = self._plan.survey.accounts[row.account].credit_limit
+        limit = opened_with if answer.replayed else self._plan.limits[row.account]
+        balance = available - limit
+        if balance != row.balance_after:
+            self.report.mismatch(row, balance, currency)
+
+    def _fail(self, error: NiError) -> None:
+        if not self._stopped:
+            self._failure = error
+            self.stop()
+
+    def _dismiss(self) -> None:
+        for _ in range(self._in_flight):
+            self._ready.put_nowait(None)

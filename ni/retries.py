@@ -1,0 +1,71 @@
+"""The one place that tries a transaction again.
+
+Deadlocks, serialisation failures, lock time-outs, a changed mode and a lost connection are tried
+again within the deadline, reading the mode anew. After a lost connection the request keys tell
+what had been committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from ni import clock, transaction
+from ni.batch_state import Answer
+from ni.commands import Command
+from ni.database import LOST_CONNECTION, Pools
+from ni.errors import BrokenPromise, Unavailable
+from ni.settings import Settings
+
+PASSING: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    transaction.Redo,
+)
+KEY_TAKEN: Final = "NI002"
+BROKEN_PROMISE: Final = "NI001"
+KEY_REDOS_MAX: Final = 3
+PAUSE_MAX_MS: Final = 250
+
+
+async def decide_with_retries(
+    pools: Pools,
+    settings: Settings,
+    buckets: int,
+    commands: Sequence[Command],
+    deadline: float,
+    *,
+    atomic: bool,
+) -> list[Answer]:
+    """Run one transaction of commands, again and again while its failure is a passing one.
+
+    Raises Unavailable when the deadline passes first, BrokenPromise, and any error of asyncpg
+    that a new try would not mend (a key that stays taken after three redos is one).
+    """
+    pause_ms = settings.retry_pause_ms
+    key_redos = 0
+    while True:
+        try:
+            async with pools.current.acquire(timeout=settings.connect_timeout_ms / 1000) as held:
+                return await transaction.run(held, pools.mode, buckets, commands, atomic=atomic)
+        except transaction.WrongMode as wrong:
+            pools.mode = wrong.mode
+            reason: Exception = wrong
+        except (*PASSING, *LOST_CONNECTION) as error:
+            reason = error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == BROKEN_PROMISE:
+                raise BrokenPromise(str(error)) from error
+            key_redos += 1
+            if error.sqlstate != KEY_TAKEN or key_redos > KEY_REDOS_MAX:
+                raise
+            continue
+        if clock.monotonic() + pause_ms / 1000 > deadline:
+            raise Unavailable("the database did not answer in time") from reason
+        await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1000)
+        pause_ms = min(pause_ms * 2, PAUSE_MAX_MS)

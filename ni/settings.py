@@ -1,0 +1,91 @@
+"""Every setting of NI: environment variables with the prefix NI_, each with unit and default.
+
+docs/reference/settings.md lists them; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RUN_FILE: Final = "run.json"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Times are in the unit that ends their name."""
+
+    model_config = SettingsConfigDict(env_prefix="NI_", extra="ignore")
+
+    home: Path = Field(Path(".ni"), description="data and secrets of the embedded servers")
+    database_url: str = Field("", description="PostgreSQL as ni_engine: API and workers")
+    owner_database_url: str = Field("", description="PostgreSQL as ni_owner: migrations, clients")
+    core_database_url: str = Field("", description="PostgreSQL as ni_core: the reference core")
+    redis_url: str = Field("", description="Valkey or Redis: rate limits; empty: none")
+    buckets: int = Field(1, ge=1, le=1024, description="buckets of a new database")
+
+    api_host: str = Field("127.0.0.1", description="address that the API listens on")
+    api_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0: any free one")
+    api_docs: bool = Field(default=True, description="serve /docs; off in production")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    lanes: int = Field(2, ge=1, le=64, description="writer lanes for single commands")
+    batch_lanes: int = Field(1, ge=1, le=64, description="writer lanes for batches")
+    batch_slice: int = Field(500, ge=1, le=5000, description="commands in one transaction")
+    queue_max: int = Field(10_000, ge=1, description="commands that may wait in one process")
+    decision_timeout_ms: int = Field(2_000, ge=10, description="a decision begins within, else 503")
+    lock_timeout_ms: int = Field(200, ge=1, description="wait for one lock before a new try")
+    idle_in_transaction_timeout_ms: int = Field(
+        1_000, ge=1, description="a stopped process frees its locks after"
+    )
+    transaction_timeout_ms: int = Field(2_000, ge=1, description="longest transaction of a lane")
+    retry_pause_ms: int = Field(5, ge=1, description="first pause before a new try; doubles")
+    busy_pause_ms: int = Field(20, ge=1, description="pause while a packet takes a posting")
+    connect_timeout_ms: int = Field(2_000, ge=10, description="opening one database connection")
+    read_connections: int = Field(4, ge=1, le=64, description="connections for reads, each mode")
+
+    atomic_items_max: int = Field(1_000, ge=1, le=1_000, description="items of an atomic batch")
+    batch_items_max: int = Field(10_000, ge=1, description="items of an independent batch")
+    body_max_bytes: int = Field(65_536, ge=1_024, description="largest body but a batch's")
+    batch_body_max_bytes: int = Field(8_388_608, ge=1_024, description="largest body of a batch")
+    body_timeout_ms: int = Field(10_000, ge=10, description="a request body arrives within")
+    page_size_default: int = Field(50, ge=1, description="items of a page")
+    page_size_max: int = Field(500, ge=1, description="items of the largest page")
+
+    client_refresh_s: int = Field(5, ge=1, description="a new or disabled key is noticed within")
+    rate_limit_per_s: int = Field(50_000, ge=0, description="requests of one client; 0: no limit")
+    redis_timeout_ms: int = Field(50, ge=1, description="wait for Valkey before going on without")
+
+    request_keep_days: int = Field(30, ge=30, description="idempotency keys are kept")
+    housekeeping_interval_ms: int = Field(500, ge=10, description="pause between sweeps")
+    housekeeping_step: int = Field(500, ge=1, description="rows of one housekeeping step")
+
+    embedded_user: str = Field("", description="user of the embedded servers when NI is root")
+    embedded_dir: Path = Field(
+        Path("/var/lib/ni"), description="programs and data that this user cannot reach elsewhere"
+    )
+    embedded_start_timeout_s: int = Field(120, ge=1, description="an embedded server starts within")
+    embedded_stop_timeout_s: int = Field(30, ge=1, description="a server stops within, else killed")
+    embedded_max_connections: int = Field(200, ge=20, description="connections to PostgreSQL")
+    embedded_shared_buffers_mib: int = Field(256, ge=16, description="PostgreSQL's shared_buffers")
+    embedded_max_wal_mib: int = Field(2_048, ge=128, description="PostgreSQL's max_wal_size")
+    embedded_valkey_mib: int = Field(256, ge=8, description="Valkey's maxmemory")
+
+
+def load_settings() -> Settings:
+    """The settings of the environment; what it leaves open of the servers comes from run.json."""
+    settings = Settings()
+    run_file = settings.home / RUN_FILE
+    if not run_file.exists():
+        return settings
+    run = json.loads(run_file.read_text())
+    found = {
+        "database_url": settings.database_url or run.get("engine_dsn", ""),
+        "owner_database_url": settings.owner_database_url or run.get("postgres_dsn", ""),
+        "core_database_url": settings.core_database_url or run.get("core_dsn", ""),
+        "redis_url": settings.redis_url or run.get("redis_url", ""),
+    }
+    return settings.model_copy(update=found)

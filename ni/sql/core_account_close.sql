@@ -1,0 +1,2 @@
+-- Closes an account.
+UPDATE core.account SET status = 'closed' WHERE account = $1;

@@ -1,0 +1,2 @@
+-- Whether the core has no account yet.
+SELECT NOT EXISTS (SELECT FROM core.account);

@@ -1,0 +1,2 @@
+-- The number of buckets that this database was made with.
+SELECT buckets FROM ni.installation;

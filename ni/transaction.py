@@ -1,0 +1,215 @@
+"""One transaction of the engine: lock and read, decide, write, commit.
+
+This is the shell around the pure decision. It knows tables only through the functions of
+migrations/functions/decide.sql, and buckets: every lock call comes before the first write call,
+in the buckets' order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from ni.batch_state import Answer, Snapshot, StoredRequest
+from ni.clock import EPOCH
+from ni.commands import Command, accounts_of, movement_of
+from ni.decide import decide, request_bucket
+from ni.decisions import Decision
+from ni.identifiers import RANDOM_BITS, bucket_of, bucket_of_id
+from ni.movements import AccountFigures, Hold, Posting
+from ni.writing import write
+
+if TYPE_CHECKING:
+    from ni.database import Mode, Session
+
+LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
+LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+
+
+class WrongMode(Exception):
+    """The bank has changed between day and night; the batch belongs to the other pool."""
+
+    def __init__(self, mode: Mode) -> None:
+        super().__init__(mode)
+        self.mode = mode
+
+
+class Redo(Exception):
+    """What was locked is not what is needed any more; nothing was written."""
+
+
+def checkpoint(_name: str) -> None:
+    """A named point of the transaction, where tests stop or kill the process."""
+
+
+@dataclass(slots=True)
+class BucketPlan:
+    """What to lock and look up in one bucket."""
+
+    accounts: set[str] = field(default_factory=set)
+    keys: list[tuple[str, str]] = field(default_factory=list)
+    holds: list[UUID] = field(default_factory=list)
+    postings: list[UUID] = field(default_factory=list)
+
+
+class Plan:
+    """What a batch must lock, by bucket, and which named movements exist at all."""
+
+    def __init__(self, commands: Sequence[Command], buckets: int) -> None:
+        self.buckets = buckets
+        self.parts: defaultdict[int, BucketPlan] = defaultdict(BucketPlan)
+        self.named: defaultdict[int, list[UUID]] = defaultdict(list)
+        self.located: set[UUID] = set()
+        for command in commands:
+            for account in accounts_of(command):
+                self.add_account(account)
+            if command.key is not None:
+                part = self.parts[request_bucket(command, buckets)]
+                part.keys.append((command.client, command.key))
+            movement = movement_of(command)
+            if movement is not None and bucket_of_id(movement) < buckets:
+                self.named[bucket_of_id(movement)].append(movement)
+
+    def add_account(self, account: str) -> None:
+        """Lock this account, in its bucket."""
+        self.parts[bucket_of(account, self.buckets)].accounts.add(account)
+
+    async def locate(self, connection: Session) -> None:
+        """Find the accounts of the movements that commands name, without locks."""
+        for bucket, movements in sorted(self.named.items()):
+            for row in await connection.fetch(LOCATE, bucket, movements, movements):
+                movement, debit, credit = row
+                self.located.add(movement)
+                self.add_account(debit)
+                part = self.parts[bucket]
+                if credit is None:
+                    part.holds.append(movement)
+                else:
+                    self.add_account(credit)
+                    part.postings.append(movement)
+
+
+async def run(
+    connection: Session,
+    mode: Mode,
+    buckets: int,
+    commands: Sequence[Command],
+    *,
+    atomic: bool = False,
+) -> list[Answer]:
+    """Decide `commands` in one transaction; the answers are true once this returns.
+
+    Raises WrongMode, Redo, and what asyncpg raises; nothing is committed then (after a lost
+    connection the keys tell).
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        plan = Plan(commands, buckets)
+        await plan.locate(connection)
+        snapshot = await _lock(connection, mode, plan)
+        checkpoint("locked")
+        answers, effects = decide(snapshot, commands)
+        checkpoint("decided")
+        if atomic and (refused := _refuse_all(answers)):
+            await transaction.rollback()
+            return refused
+        if effects.any:
+            await write(connection, effects, buckets)
+        checkpoint("written")
+        await transaction.commit()
+    except BaseException:
+        await _abandon(connection, transaction)
+        raise
+    checkpoint("committed")
+    return answers
+
+
+async def _abandon(connection: Session, transaction: Any) -> None:
+    if connection.is_closed():
+        return
+    try:
+        await transaction.rollback()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()  # whatever it still held is freed with it
+
+
+def _refuse_all(answers: list[Answer]) -> list[Answer] | None:
+    """For an atomic batch with a refusal: the first culprit's own answer, the rest refused."""
+    culprit = next((a for a in answers if a.decision is not Decision.approved), None)
+    if culprit is None:
+        return None
+    return [a if a is culprit else Answer(Decision.batch_refused, "{}") for a in answers]
+
+
+async def _lock(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
+    """Every lock call, in the buckets' order; one instant for all of them."""
+    floor = EPOCH
+    locked: list[tuple[datetime, asyncpg.Record]] = []
+    for bucket, part in sorted(plan.parts.items()):
+        clients = [client for client, _ in part.keys]
+        keys = [key for _, key in part.keys]
+        row = await connection.fetchrow(
+            LOCK, bucket, mode, floor, list(part.accounts), clients, keys, part.holds, part.postings
+        )
+        assert row is not None, "a function with OUT parameters returns one row"
+        if row["o_mode"] != mode:
+            raise WrongMode(row["o_mode"])
+        if not row["o_complete"]:
+            raise Redo("an account appeared between lock and read")
+        floor = row["o_instant"]
+        locked.append((floor, row))
+    return _snapshot(plan, floor, locked)
+
+
+def _snapshot(
+    plan: Plan, instant: datetime, locked: list[tuple[datetime, asyncpg.Record]]
+) -> Snapshot:
+    last = locked[-1][1]
+    snapshot = Snapshot(
+        instant_us=(instant - EPOCH) // timedelta(microseconds=1),
+        epoch=last["o_epoch"],
+        business_date=last["o_business_date"],
+        next_business_date=last["o_next_business_date"],
+        buckets=plan.buckets,
+        salt=random.getrandbits(RANDOM_BITS),
+    )
+    for read_at, row in locked:
+        _add_rows(snapshot, row)
+        if read_at < instant:
+            _require_no_expiry_between(row, read_at, instant)
+    found = snapshot.holds.keys() | snapshot.postings.keys()
+    snapshot.busy = frozenset(plan.located - found)
+    for posting in snapshot.postings.values():
+        if not {posting.debit_account, posting.credit_account} <= snapshot.accounts.keys():
+            raise Redo("a posting was moved to other accounts")
+    return snapshot
+
+
+def _add_rows(snapshot: Snapshot, row: asyncpg.Record) -> None:
+    for view in row["o_accounts"] or ():
+        snapshot.accounts[view[0]] = AccountFigures(*view)
+    for view in row["o_requests"] or ():
+        client, key, fingerprint, decision, document = view
+        stored = StoredRequest(fingerprint, Decision(decision), document)
+        snapshot.requests[client, key] = stored
+    for view in row["o_holds"] or ():
+        snapshot.holds[view["hold_id"]] = Hold(*view[1:])
+    for view in row["o_postings"] or ():
+        snapshot.postings[view["posting_id"]] = Posting(*view[1:])
+    snapshot.expired += [Hold(*view[1:]) for view in row["o_expired"] or ()]
+
+
+def _require_no_expiry_between(row: asyncpg.Record, read_at: datetime, instant: datetime) -> None:
+    """Buckets are read one after the other; no hold may expire in the microseconds between."""
+    for view in row["o_accounts"] or ():
+        expiry = view["following_expiry"] or view["next_expiry"]
+        if expiry is not None and read_at < expiry <= instant:
+            raise Redo("a hold expired between two buckets' locks")

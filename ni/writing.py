@@ -1,0 +1,131 @@
+"""Writing what a batch of decisions changes: one set-based call for each bucket.
+
+The tuples below are in the columns' order of the types in migrations/0001_schema.sql.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from ni.batch_state import Effects
+from ni.identifiers import bucket_of, bucket_of_id
+from ni.movements import ERA_SHIFT, Posting
+
+if TYPE_CHECKING:
+    from ni.database import Session
+
+WRITE: Final = "SELECT ni.write_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+
+_NEW_HOLD: Final = attrgetter(
+    "hold_id", "client", "account", "currency", "amount", "captured", "released", "status", "kind",
+    "expires_at", "reference", "narrative", "actor", "original_amount", "original_currency",
+    "legal_reference", "available_after", "sequence", "epoch", "created_at",
+)  # fmt: skip
+_HOLD_CHANGE: Final = attrgetter(
+    "status", "amount", "captured", "released", "expires_at", "available_after", "sequence",
+    "epoch", "changed_at",
+)  # fmt: skip
+_NEW_POSTING: Final = attrgetter(
+    "client", "type", "debit_account", "credit_account", "debit_customer", "credit_customer",
+    "amount", "currency", "packet", "straight_through", "check_mode", "value_date", "valid_from",
+    "link_id", "hold_id", "reference", "narrative", "actor", "legal_reference",
+    "debit_available_after", "debit_sequence", "credit_available_after", "credit_sequence",
+    "epoch", "created_at",
+)  # fmt: skip
+_POSTING_CHANGE: Final = attrgetter(
+    "status", "debit_available_after", "debit_sequence", "credit_available_after",
+    "credit_sequence", "epoch", "changed_at", "change_reason", "change_actor",
+)  # fmt: skip
+_EVENT: Final = attrgetter(
+    "event_id", "type", "account", "sequence", "epoch", "client", "movement_id", "currency",
+    "amount", "direction", "available_after", "reference", "narrative",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class BucketRows:
+    """The rows of one bucket, in the order of the parameters of `ni.write_v1`."""
+
+    states: list[tuple[Any, ...]] = field(default_factory=list)
+    holds: list[tuple[Any, ...]] = field(default_factory=list)
+    hold_changes: list[tuple[Any, ...]] = field(default_factory=list)
+    postings: list[tuple[Any, ...]] = field(default_factory=list)
+    posting_changes: list[tuple[Any, ...]] = field(default_factory=list)
+    requests: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+async def write(connection: Session, effects: Effects, buckets: int) -> None:
+    """Write `effects`, bucket by bucket, inside the caller's transaction."""
+    for bucket, r in sorted(_rows(effects, buckets).items()):
+        await connection.execute(
+            WRITE,
+            bucket,
+            r.states,
+            r.holds,
+            r.hold_changes,
+            r.postings,
+            r.posting_changes,
+            r.requests,
+            r.events,
+        )
+
+
+def _rows(effects: Effects, buckets: int) -> dict[int, BucketRows]:
+    rows: defaultdict[int, BucketRows] = defaultdict(BucketRows)
+    _add_states(rows, effects, buckets)
+    for hold in effects.new_holds:
+        rows[bucket_of_id(hold.hold_id)].holds.append(_NEW_HOLD(hold))
+    for hold_id, (status, hold) in effects.changed_holds.items():
+        change = (hold_id, status, *_HOLD_CHANGE(hold))
+        rows[bucket_of_id(hold_id)].hold_changes.append(change)
+    for posting in effects.new_postings:
+        for bucket, is_home in _buckets_of(posting, buckets):
+            row = (posting.posting_id, is_home, *_NEW_POSTING(posting))
+            rows[bucket].postings.append(row)
+    for posting_id, (status, posting) in effects.changed_postings.items():
+        for bucket, _ in _buckets_of(posting, buckets):
+            row = (posting_id, status, *_POSTING_CHANGE(posting))
+            rows[bucket].posting_changes.append(row)
+    for request in effects.requests:
+        answer = request.answer
+        rows[request.bucket].requests.append(
+            (
+                request.client,
+                request.key,
+                request.fingerprint,
+                int(answer.decision),
+                answer.document,
+                request.decided_at,
+            )
+        )
+    for event in effects.events:
+        rows[bucket_of(event.account, buckets)].events.append(_EVENT(event))
+    return rows
+
+
+def _add_states(rows: dict[int, BucketRows], effects: Effects, buckets: int) -> None:
+    for account, (figures, changed_at) in effects.accounts.items():
+        rows[bucket_of(account, buckets)].states.append(
+            (
+                account,
+                figures.sequence >> ERA_SHIFT,
+                figures.created,
+                figures.held,
+                figures.sequence,
+                changed_at,
+                figures.next_expiry,
+            )
+        )
+
+
+def _buckets_of(posting: Posting, buckets: int) -> list[tuple[int, bool]]:
+    """The bucket where a posting is at home and, between customers of two, the other one."""
+    home = bucket_of_id(posting.posting_id)
+    if buckets == 1 or not (posting.debit_customer and posting.credit_customer):
+        return [(home, True)]
+    other = bucket_of(posting.credit_account, buckets)
+    return [(home, True)] if other == home else [(home, True), (other, False)]

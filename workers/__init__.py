@@ -1,0 +1,1 @@
+"""Doors out and clocks: one loop a file."""
