@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
-import structlog
 import uvicorn
 
 from api.app import create_app
 from ni.errors import NiError
+from ni.logs import configure_logs
 from ni.settings import load_settings
 
 
 def main() -> int:
     """Run until told to stop; what was submitted is decided and answered first."""
     settings = load_settings()
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logs(settings.log_level)
     try:
         uvicorn.run(
             create_app(settings),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from api.clients import ClientDirectory
 from api.rate_limit import RateLimit
+from ni.base_port import check_base
 from ni.database import Pools
 from ni.engine import Engine
 from ni.migrate import check_server, is_current
@@ -38,6 +39,7 @@ class Services:
         read_pools = await Pools.open(settings, settings.read_connections)
         async with read_pools.day.acquire() as connection:
             await check_server(connection)
+            await check_base(connection)
             buckets = await connection.fetchval(query("installation_read"))
         engine = Engine(settings, write_pools, buckets)
         engine.start()

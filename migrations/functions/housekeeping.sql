@@ -5,11 +5,13 @@ CREATE OR REPLACE FUNCTION ni.due_accounts_v1(p_bucket smallint, p_limit integer
 RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_now timestamptz := ni.clock();
 BEGIN
     RETURN QUERY
         SELECT DISTINCT t.account FROM (
             SELECT h.account::text FROM ni.hold AS h
-             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.expires_at <= ni.clock()
+             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.expires_at <= v_now
              ORDER BY h.expires_at LIMIT p_limit) AS t;
 END
 $$;
@@ -39,5 +41,26 @@ BEGIN
            (SELECT count(*) FROM deleted)
       INTO o_last, o_deleted
       FROM walked AS w;
+END
+$$;
+
+-- Deletes idempotency keys older than p_keep_days, at most p_limit of them, oldest first.
+CREATE OR REPLACE FUNCTION ni.prune_requests_v1(
+    p_bucket smallint, p_keep_days integer, p_limit integer
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_before  timestamptz := ni.clock() - make_interval(days => p_keep_days);
+    v_deleted bigint;
+BEGIN
+    DELETE FROM ni.request AS r
+     USING (SELECT t.client, t.key FROM ni.request AS t
+             WHERE t.bucket = p_bucket
+               AND t.decided_at < v_before
+             ORDER BY t.decided_at LIMIT p_limit) AS old
+     WHERE r.bucket = p_bucket AND r.client = old.client AND r.key = old.key;
+    GET DIAGNOSTICS v_deleted = ROW_COUNT;
+    RETURN v_deleted;
 END
 $$;

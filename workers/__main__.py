@@ -1,0 +1,46 @@
+"""Run a worker: `python -m workers NAME`. Ends with status 0 on SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ni.errors import NiError
+from ni.logs import configure_logs
+from ni.settings import Settings, load_settings
+from workers import housekeeping
+
+Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+WORKERS: Final[dict[str, Worker]] = {"housekeeping": housekeeping.run}
+
+
+async def _serve(worker: Worker, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await worker(settings, stop)
+
+
+def main() -> int:
+    """Run the worker that the command line names, until told to stop."""
+    names = sys.argv[1:]
+    if len(names) != 1 or names[0] not in WORKERS:
+        print(f"ni: name one worker: {', '.join(WORKERS)}", file=sys.stderr)
+        return 2
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    try:
+        asyncio.run(_serve(WORKERS[names[0]], settings))
+    except NiError as error:
+        print(f"ni: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

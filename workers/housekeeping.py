@@ -1,0 +1,114 @@
+"""Housekeeping: sweep expired holds, delete old eras and old request keys, in small steps.
+
+None of it is needed for a right answer: a decision counts an expired hold out at its instant, and
+reads the newest era. It keeps tables small and lets an expiry's event leave soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ni.commands import ExpireHolds
+from ni.database import LOST_CONNECTION, Pools
+from ni.engine import Engine
+from ni.errors import NiError
+from ni.sql import query
+
+if TYPE_CHECKING:
+    from ni.settings import Settings
+
+CLIENT: Final = "ni"
+DUE: Final = "SELECT * FROM ni.due_accounts_v1($1, $2)"
+PRUNE_ERAS: Final = "SELECT * FROM ni.prune_eras_v1($1, $2, $3)"
+PRUNE_REQUESTS: Final = "SELECT ni.prune_requests_v1($1, $2, $3)"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one round has done."""
+
+    accounts: int = 0
+    eras: int = 0
+    requests: int = 0
+
+
+class Housekeeper:
+    """Does one step of each chore at a time; several may run beside each other."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._era_places: dict[int, str] = {}
+
+    async def step(self) -> Swept:
+        """One step in every bucket. Raises what the database raises."""
+        swept = Swept()
+        for bucket in range(self._engine.buckets):
+            swept.accounts += await self._expire(bucket)
+            swept.eras += await self._prune_eras(bucket)
+            swept.requests += await self._prune_requests(bucket)
+        return swept
+
+    async def _expire(self, bucket: int) -> int:
+        limit = self._settings.housekeeping_step
+        rows = await self._engine.pools.current.fetch(DUE, bucket, limit)
+        commands = [
+            ExpireHolds(client=CLIENT, key=None, fingerprint=b"", account=row[0]) for row in rows
+        ]
+        await self._engine.submit_batch(commands, atomic=False)
+        return len(commands)
+
+    async def _prune_eras(self, bucket: int) -> int:
+        place = self._era_places.get(bucket, "")
+        limit = self._settings.housekeeping_step
+        row = await self._engine.pools.current.fetchrow(PRUNE_ERAS, bucket, place, limit)
+        self._era_places[bucket] = (row and row["o_last"]) or ""
+        return row["o_deleted"] if row else 0
+
+    async def _prune_requests(self, bucket: int) -> int:
+        keep, limit = self._settings.request_keep_days, self._settings.housekeeping_step
+        deleted = await self._engine.pools.current.fetchval(PRUNE_REQUESTS, bucket, keep, limit)
+        return int(deleted)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set; what the database refuses is tried again after a pause."""
+    pause_s = settings.housekeeping_interval_ms / 1000
+    while not stop.is_set():
+        try:
+            await _work(settings, stop, pause_s)
+        except (*LOST_CONNECTION, NiError) as error:
+            log.warning("housekeeping_waits", error=type(error).__name__)
+            await _pause(stop, pause_s)
+
+
+async def _work(settings: Settings, stop: asyncio.Event, pause_s: float) -> None:
+    pools = await Pools.open(settings, settings.batch_lanes)
+    try:
+        async with pools.day.acquire() as connection:
+            buckets = await connection.fetchval(query("installation_read"))
+        engine = Engine(settings, pools, buckets)
+        engine.start()
+        try:
+            housekeeper = Housekeeper(settings, engine)
+            while not stop.is_set():
+                await housekeeper.step()
+                await _pause(stop, pause_s)
+        finally:
+            await engine.stop()
+    finally:
+        await pools.close()
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
