@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.calls import Call
+from api.calls import Call, off_loop, parse_body
 from api.clients import Client
 from api.fields import Body, IdempotencyKey, Identifier
 from api.holds import (
@@ -23,6 +23,7 @@ from api.replies import Reply
 from ni.batch_state import Answer
 from ni.commands import CaptureHold, Command, CreateHold, CreatePosting
 from ni.decisions import Decision
+from ni.settings import Settings
 
 
 class _Item(Body):
@@ -98,17 +99,23 @@ def _commands(client: Client, items: list[Any]) -> list[Command]:
     return commands
 
 
-async def create_batch(call: Call) -> Reply:
-    """POST /v1/batches."""
-    client = await call.authenticate("batch")
-    settings = call.services.settings
-    body = await call.body(BatchBody, settings.batch_body_max_bytes)
+def _parse(raw: bytes, client: Client, settings: Settings) -> tuple[bool, list[Command]]:
+    """Whether a batch is atomic, and its commands. Raises ProblemError naming the item."""
+    body = parse_body(raw, BatchBody)
     atomic = body.mode == "atomic"
     limit = settings.atomic_items_max if atomic else settings.batch_items_max
     if len(body.items) > limit:
         errors = [{"field": "items", "message": f"has at most {limit} items when {body.mode}"}]
         raise ProblemError(Decision.validation_failed, errors=errors)
-    commands = _commands(client, body.items)
+    return atomic, _commands(client, body.items)
+
+
+async def create_batch(call: Call) -> Reply:
+    """POST /v1/batches."""
+    client = await call.authenticate("batch")
+    settings = call.services.settings
+    raw = await call.raw_body(settings.batch_body_max_bytes)
+    atomic, commands = await off_loop(len(raw), _parse, raw, client, settings)
     answers = await call.services.engine.submit_batch(commands, atomic=atomic)
     return Reply(200, _results(call, commands, answers))
 

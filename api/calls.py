@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _KEY: Final = re.compile(rb"[!-~]{1,64}")
 _ERRORS_MAX: Final = 20
 _OFF_LOOP_BYTES: Final = 65_536
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 _BodyModel = TypeVar("_BodyModel", bound=BaseModel)
 
 
@@ -83,13 +86,13 @@ class Call:
             raise ProblemError(missing)
         return found
 
-    async def body(self, model: type[_BodyModel], limit: int | None = None) -> _BodyModel:
+    async def body(self, model: type[_BodyModel]) -> _BodyModel:
         """The body as `model`. Raises ProblemError with errors[] naming the fields."""
-        settings = self.services.settings
-        raw = await self._read(limit or settings.body_max_bytes, settings.body_timeout_ms)
-        if len(raw) > _OFF_LOOP_BYTES:
-            return await asyncio.to_thread(parse_body, raw, model)
-        return parse_body(raw, model)
+        return parse_body(await self.raw_body(self.services.settings.body_max_bytes), model)
+
+    async def raw_body(self, limit: int) -> bytes:
+        """The body's bytes, at most `limit`. Raises ProblemError."""
+        return await self._read(limit, self.services.settings.body_timeout_ms)
 
     def query(self, *known: str) -> dict[str, str]:
         """The known query parameters; one that comes twice or has a NUL is refused."""
@@ -142,6 +145,18 @@ class Call:
             if not message.get("more_body", False):
                 return b"".join((*chunks, chunk)) if chunks else chunk
             chunks.append(chunk)
+
+
+async def off_loop(
+    size: int, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kw: _Arguments.kwargs
+) -> _Result:
+    """Run `work` on a body of `size` bytes beside the event loop when it is large.
+
+    Lanes hold locks while the loop is busy, so a large body must not be parsed on it.
+    """
+    if size > _OFF_LOOP_BYTES:
+        return await asyncio.to_thread(work, *args, **kw)
+    return work(*args, **kw)
 
 
 def parse_body(raw: bytes, model: type[_BodyModel]) -> _BodyModel:

@@ -28,7 +28,7 @@ def _money(minor: int | None, currency: str) -> str:
 
 def rfc3339(instant: datetime) -> str:
     """An instant in UTC with microseconds: 2026-11-21T10:00:00.123456Z."""
-    return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return instant.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _instant(value: datetime | None) -> str:
@@ -44,6 +44,8 @@ def posting_document(posting: Posting, hold: Hold | None = None) -> str:
     p = posting
     money = p.currency
     tail = "" if hold is None else f',"hold":{hold_document(hold)}'
+    created = rfc3339(p.created_at)
+    valid = created if p.valid_from is p.created_at else rfc3339(p.valid_from)
     return (
         f'{{"posting_id":"{p.posting_id}","type":"{p.type}"'
         f',"debit_account":"{p.debit_account}","credit_account":"{p.credit_account}"'
@@ -51,14 +53,14 @@ def posting_document(posting: Posting, hold: Hold | None = None) -> str:
         f',"packet":{_text(p.packet)}'
         f',"straight_through":{"true" if p.straight_through else "false"}'
         f',"status":"{p.status}","check":"{p.check_mode}","value_date":"{p.value_date}"'
-        f',"valid_from":"{rfc3339(p.valid_from)}","link_id":{_text(p.link_id)}'
+        f',"valid_from":"{valid}","link_id":{_text(p.link_id)}'
         f',"reference":{_text(p.reference)},"narrative":{_text(p.narrative)}'
         f',"actor":{_text(p.actor)}'
         f',"debit":{{"available_after":{_money(p.debit_available_after, money)}'
         f',"sequence":{_number(p.debit_sequence)}}}'
         f',"credit":{{"available_after":{_money(p.credit_available_after, money)}'
         f',"sequence":{_number(p.credit_sequence)}}}'
-        f',"epoch":{p.epoch},"created_at":"{rfc3339(p.created_at)}"{tail}}}'
+        f',"epoch":{p.epoch},"created_at":"{created}"{tail}}}'
     )
 
 

@@ -17,14 +17,21 @@ from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
-from ni import clock
+import asyncpg
+import structlog
+
+from ni import clock, transaction
 from ni.batch_state import Answer
 from ni.commands import Command, accounts_of, movement_of
-from ni.database import Pools
+from ni.database import LOST_CONNECTION, Pools
 from ni.decisions import Decision
 from ni.errors import Overloaded, Unavailable
 from ni.retries import decide_with_retries
 from ni.settings import Settings
+
+WARM_INTERVAL_S: Final = 60
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +79,11 @@ class Lane:
             if units:
                 await self._engine.process(self, units)
 
+    def abandon(self) -> None:
+        """Refuse what still waits; nothing of it was begun."""
+        while self._waiting:
+            self._waiting.popleft().fail(Overloaded("NI is stopping"))
+
     def _take(self) -> list[Unit]:
         """The units of the next transaction; those whose deadline has passed are refused."""
         now = clock.monotonic()
@@ -113,6 +125,7 @@ class Engine:
         """Start the lanes."""
         for lane in (*self._lanes, *self._batch_lanes):
             self._tasks.append(asyncio.create_task(lane.work()))
+        self._tasks.append(asyncio.create_task(self._keep_warm()))
 
     async def stop(self) -> None:
         """Finish what was submitted, as long as decisions may take, then stop the lanes."""
@@ -121,6 +134,18 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane in (*self._lanes, *self._batch_lanes):
+            lane.abandon()
+
+    async def _keep_warm(self) -> None:
+        """Plan the hot functions in the idle mode's sessions, so that a switch finds them warm."""
+        while True:
+            idle = self.pools.night if self.pools.mode == "day" else self.pools.day
+            try:
+                await transaction.warm(idle, "night" if self.pools.mode == "day" else "day")
+            except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+                log.warning("idle_pool_not_warm", error=type(error).__name__)
+            await asyncio.sleep(WARM_INTERVAL_S)
 
     async def submit(self, command: Command) -> Answer:
         """Decide one command; returns after its commit.
@@ -154,8 +179,13 @@ class Engine:
         deadline = clock.monotonic() + self.settings.decision_timeout_ms / 1000
         unit = Unit(commands, atomic, deadline)
         self._in_flight.add(unit.answers)
-        unit.answers.add_done_callback(self._in_flight.discard)
+        unit.answers.add_done_callback(self._settled)
         return unit
+
+    def _settled(self, answers: asyncio.Future[list[Answer]]) -> None:
+        self._in_flight.discard(answers)
+        if not answers.cancelled():
+            answers.exception()  # it was told to the caller, or the caller has gone
 
     def _lane_of(self, command: Command) -> Lane:
         movement = movement_of(command)

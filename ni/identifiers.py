@@ -11,6 +11,8 @@ from typing import Final
 from uuid import UUID
 from zlib import crc32
 
+from asyncpg.pgproto import pgproto
+
 _VERSION_7: Final = 7 << 76
 _VARIANT: Final = 0b10 << 62
 _RANDOM_MASK: Final = (1 << 46) - 1
@@ -29,14 +31,15 @@ def make_id(instant_us: int, salt: int, bucket: int) -> UUID:
     """
     milliseconds, fraction_us = divmod(instant_us, 1000)
     fraction = (fraction_us << 12) // 1000
-    return UUID(
-        int=milliseconds << 80
+    number = (
+        milliseconds << 80
         | _VERSION_7
         | fraction << 64
         | _VARIANT
         | (salt & _RANDOM_MASK) << 16
         | bucket
     )
+    return pgproto.UUID(number.to_bytes(16))
 
 
 def bucket_of_id(identifier: UUID) -> int:

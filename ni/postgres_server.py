@@ -269,7 +269,7 @@ class EmbeddedPostgres:
         for name, value in self._server_settings(port).items():
             command += ["-c", f"{name}={value}"]
         with self._log.open() as log:
-            child = user.start(command, log)
+            child = user.start_server(command, log)
         process = find_process(child.pid)
         while child.poll() is None:
             answer = run_blocking(self._ask(port))

@@ -53,12 +53,18 @@ class Reads:
 
     async def hold(self, hold_id: UUID) -> Hold | None:
         """A hold as it is now; its expiry counts from its instant on, swept or not."""
-        rows = await self._fetch(query("hold_read"), bucket_of_id(hold_id), hold_id)
+        bucket = bucket_of_id(hold_id)
+        if bucket >= self._buckets:
+            return None
+        rows = await self._fetch(query("hold_read"), bucket, hold_id)
         return Hold(*rows[0][1:]) if rows else None
 
     async def posting(self, posting_id: UUID) -> Posting | None:
         """A posting as it is now."""
-        rows = await self._fetch(query("posting_read"), bucket_of_id(posting_id), posting_id)
+        bucket = bucket_of_id(posting_id)
+        if bucket >= self._buckets:
+            return None
+        rows = await self._fetch(query("posting_read"), bucket, posting_id)
         return Posting(*rows[0][1:]) if rows else None
 
     async def holds(

@@ -56,6 +56,8 @@ async def decide_with_retries(
         except transaction.WrongMode as wrong:
             pools.mode = wrong.mode
             reason: Exception = wrong
+        except ValueError:
+            raise  # a value that cannot be sent: no new connection would help
         except (*PASSING, *LOST_CONNECTION) as error:
             reason = error
         except asyncpg.PostgresError as error:

@@ -36,6 +36,9 @@ _CAN_ENTER_AND_WRITE: Final = 'cd "$1" && : > .reachable && rm .reachable'
 _CAN_READ: Final = 'test -r "$1"'
 
 
+_servers: Final[list[subprocess.Popen[bytes]]] = []
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceUser:
     """Who the servers run as; without ids they run as NI itself does."""
@@ -70,6 +73,15 @@ class ServiceUser:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise NiError(f"{command[0]} cannot be run as user {self.name}: {error}") from error
+
+    def start_server(
+        self, command: Sequence[str], log: IO[bytes], stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """Starts a server, which may outlive whatever object started it."""
+        server = self.start(command, log, stdin)
+        # Python complains of a running child that nothing refers to; this one is meant to run on.
+        _servers.append(server)
+        return server
 
     def can(self, *command: str) -> bool:
         """Whether `command`, run as this user, ends well."""

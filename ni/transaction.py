@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from ni.movements import AccountFigures, Hold, Posting
 from ni.writing import write
 
 if TYPE_CHECKING:
-    from ni.database import Mode, Session
+    from ni.database import Mode, Pool, Session
 
 LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
 LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -130,6 +131,17 @@ async def run(
         raise
     checkpoint("committed")
     return answers
+
+
+async def warm(pool: Pool, mode: Mode) -> None:
+    """Call the locking function once in every session of a pool; a wrong mode is a good answer.
+
+    Raises what asyncpg raises.
+    """
+    async with AsyncExitStack() as held:
+        for _ in range(pool.get_size()):
+            session = await held.enter_async_context(pool.acquire())
+            await session.fetchrow(LOCK, 0, mode, EPOCH, [], [], [], [], [])
 
 
 async def _abandon(connection: Session, transaction: Any) -> None:

@@ -136,7 +136,7 @@ class EmbeddedValkey:
     def _launch_once(self, root: Path, user: ServiceUser, port: int) -> bool:
         """Starts it with its settings on standard input, where nobody else sees the password."""
         with self._log.open() as log:
-            child = user.start([str(root / _PROGRAM), "-"], log, subprocess.PIPE)
+            child = user.start_server([str(root / _PROGRAM), "-"], log, subprocess.PIPE)
         if child.stdin is not None:
             with child.stdin:
                 child.stdin.write(self._server_settings(port).encode())

@@ -1,0 +1,53 @@
+# Everything NI does on a machine with nothing but make and Python 3.11 or newer.
+#   make run       set up, start and serve; Ctrl-C stops it
+#   make test      all tests, with real servers of their own      (ARGS='-k name' to choose)
+#   make check     style, types, import walls, documents
+#   make bench     the figures of docs/explanation/performance.md
+#   make torture   the long kill tests
+#   make lock      write the hash-locked requirement lists anew   (needs the package index)
+#   make clean     remove what was set up; the bank's data in .ni stay
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := run
+.PHONY: run test check bench torture lock clean venv venv-dev
+BIN := .venv/bin
+ARGS ?=
+# Two processes at most: each test process drives servers of its own kind on the same cores.
+WORKERS ?= 2
+
+run: venv
+	@exec $(BIN)/ni up $(ARGS)
+
+test: venv-dev
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: venv-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q $(wildcard tests/tidy tests/docs)
+
+bench: venv-dev
+	@exec $(BIN)/python -m bench $(ARGS)
+
+torture: venv-dev
+	@exec $(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+
+venv:
+	@sh tools/venv.sh run
+
+venv-dev:
+	@sh tools/venv.sh dev
+
+# No index address, no link and no option gets into the lists, so they serve every mirror.
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+lock: venv-dev
+	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
+	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
+	rm -rf build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""What the load generator is asked for and what it reports; both cross a pipe as JSON."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+Kind = Literal["posting", "batch", "balance"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """One closed-loop load: every connection asks again as soon as it is answered."""
+
+    kind: Kind
+    port: int
+    connections: int
+    seconds: float
+    warm_seconds: float
+    bearer: str
+    accounts: int
+    """How many customer accounts exist; they are numbered from 0."""
+    account: str | None = None
+    """The only account to use; None picks at random among all."""
+    items: int = 1
+    """Postings of one batch."""
+    sweep: bool = False
+    """Go through the accounts once, in order, then stop, whatever `seconds` says."""
+
+    def to_json(self) -> str:
+        """Return the text that the generator reads from its standard input."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What happened between the end of the warm-up and the end of the load."""
+
+    rate: float
+    """Approved commands (or balances read) per second; the items of a batch are counted singly."""
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    approved: int
+    """Commands approved in the whole load, warm-up and last answers included."""
+    failures: int
+    """Answers other than the expected one, and connections lost."""
+    samples: list[str] = field(default_factory=list)
+    """The first few of the failures, as received."""
+    per_second: list[int] = field(default_factory=list)
+    """Commands approved in each whole second after the warm-up."""
+
+    def to_json(self) -> str:
+        """Return the text that the generator prints."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,2 @@
+-- How many debits pgbench has really made.
+SELECT count(*) FROM bench.posting;

@@ -1,0 +1,98 @@
+"""Real servers for all tests: one PostgreSQL and one Valkey a run, shared by its processes.
+
+  database       a fresh migrated database, with `buckets` buckets (parametrize `buckets` to choose)
+  new_database   makes more of them: new_database(buckets=8)
+  databases      the same for fixtures of a wider scope: with databases.fresh(8) as database
+  valkey         the run's Valkey; what a test writes there others see
+  servers        the addresses of `database` and `valkey`, as an API process takes them
+  home           an empty $NI_HOME for tests that start servers of their own
+
+The servers keep PostgreSQL's defaults of durability.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ni.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.support.api_process import Servers
+from tests.support.databases import Database, Databases
+from tests.support.homes import new_home, remove_abandoned, remove_home, temporary_home
+
+RUN_HOME = "NI_TEST_RUN_HOME"
+KEPT = ("NI_TEST_", "NI_TORTURE", "NI_EMBEDDED_")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run makes its folder; the others find it in the environment."""
+    for name in list(os.environ):
+        if name.startswith("NI_") and not name.startswith(KEPT):
+            del os.environ[name]
+    if not hasattr(config, "workerinput"):
+        remove_abandoned()
+        os.environ[RUN_HOME] = str(new_home())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The first process of a run stops what any of them has started."""
+    if not hasattr(config, "workerinput") and RUN_HOME in os.environ:
+        remove_home(Path(os.environ.pop(RUN_HOME)))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> EmbeddedPostgres:
+    """The run's PostgreSQL, started by whichever test process needs it first."""
+    server = EmbeddedPostgres(Path(os.environ[RUN_HOME]))
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> EmbeddedValkey:
+    """The run's Valkey."""
+    server = EmbeddedValkey(Path(os.environ[RUN_HOME]))
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres) -> Databases:
+    """Makes databases for fixtures of module or session scope."""
+    return Databases(postgres, Path(os.environ[RUN_HOME]))
+
+
+@pytest.fixture
+def new_database(databases: Databases) -> Iterator[Callable[..., Database]]:
+    """Makes databases that are dropped when the test has ended."""
+    with ExitStack() as stack:
+        yield lambda buckets=1: stack.enter_context(databases.fresh(buckets))
+
+
+@pytest.fixture
+def buckets() -> int:
+    """The number of buckets of `database`; a test parametrizes it to choose another."""
+    return 1
+
+
+@pytest.fixture
+def database(new_database: Callable[..., Database], buckets: int) -> Database:
+    """A fresh migrated database of this test alone."""
+    return new_database(buckets)
+
+
+@pytest.fixture
+def servers(database: Database, valkey: EmbeddedValkey) -> Servers:
+    """Where an API process finds this test's database and the run's Valkey."""
+    return database.servers(valkey.url)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty $NI_HOME whose servers are stopped and whose data are removed afterwards."""
+    with temporary_home() as folder:
+        yield folder

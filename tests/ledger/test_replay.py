@@ -1,0 +1,259 @@
+"""`ni replay` through the real API: twice, interrupted, and a bank's whole year."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ni.clients import add_client
+from ni.core_file import parse_line
+from ni.core_ledger import (
+    business_dates,
+    core_session,
+    open_accounts,
+    set_business_date,
+    set_limit,
+    show_account,
+)
+from ni.migrate import FOLDER
+from ni.run_file import Run, write_run
+from ni.session import connected
+from tests.ledger.statements import SMALL, write_statement
+from tests.support.api_process import ApiProcess, Servers
+from tests.support.bank import Bank
+
+ROOT = FOLDER.parent
+YEAR = ROOT.parent / "shared" / "data" / "statement-1993.csv.gz"
+
+
+@dataclass
+class Scene:
+    """A running API with the keys of two clients in run.json."""
+
+    servers: Servers
+    home: Path
+    api: ApiProcess
+
+    def ni(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """The command line, begun."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ni", *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"NI_HOME": str(self.home)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """The command line, ended: exit code, output, errors."""
+        with self.ni(*arguments) as process:
+            output, errors = process.communicate(timeout=100)
+            return process.returncode, output, errors
+
+    def bank_facts(self) -> tuple[str, list[str]]:
+        """A checksum of every row, and what does not add up."""
+
+        async def ask() -> tuple[str, list[str]]:
+            async with connected(self.servers.owner_dsn) as connection:
+                bank = Bank(connection)
+                return await bank.fingerprint(), await bank.faults()
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def scene(servers: Servers, tmp_path: Path) -> Iterator[Scene]:
+    """The API on a database that has clients and nothing else."""
+
+    async def add_clients() -> dict[str, str]:
+        async with connected(servers.owner_dsn) as connection:
+            scopes = ("posting:write", "posting:force")
+            return {
+                "payments": await add_client(connection, "payments", scopes),
+                "weak": await add_client(connection, "weak", ["posting:write"]),
+            }
+
+    keys = asyncio.run(add_clients())
+    with ApiProcess(servers, tmp_path) as api:
+        run = Run(
+            base_url=api.base_url,
+            postgres_dsn=servers.owner_dsn,
+            engine_dsn=servers.engine_dsn,
+            core_dsn=servers.core_dsn,
+            redis_url=servers.redis_url,
+            keys=keys,
+            pid=os.getpid(),
+        )
+        write_run(tmp_path, run)
+        yield Scene(servers, tmp_path, api)
+
+
+def in_core(scene: Scene, *accounts: str) -> dict[str, tuple[int, int]]:
+    """Balance and credit limit of accounts."""
+
+    async def ask() -> dict[str, tuple[int, int]]:
+        async with core_session(scene.servers.core_dsn) as connection:
+            shown = [await show_account(connection, name) for name in accounts]
+        return {one.account: (one.balance, one.credit_limit) for one in shown}
+
+    return asyncio.run(ask())
+
+
+def test_a_small_statement_twice(scene: Scene, tmp_path: Path) -> None:
+    path = write_statement(tmp_path)
+    code, output, errors = scene.run("replay", path)
+    assert (code, errors) == (0, "")
+    assert "9 rows of 2 accounts; 8 accounts opened in the core" in output
+    assert "9 of 9 rows, 0 refusals, 0 mismatches, 0 replayed" in output
+    opened = {"ACC-1": (0, 1_360), "ACC-2": (100_000, 10_020), "INT-CASH": (0, 0)}
+    assert in_core(scene, *opened) == opened
+    before = scene.bank_facts()
+    assert before[1] == []
+
+    code, output, errors = scene.run("replay", path, "--in-flight", "3")
+    assert (code, errors) == (0, "")
+    assert "0 accounts opened in the core" in output
+    assert "9 of 9 rows, 0 refusals, 0 mismatches, 9 replayed" in output
+    assert scene.bank_facts() == before
+
+
+def test_a_limit_that_changes_between_the_runs(scene: Scene, tmp_path: Path) -> None:
+    """The first run's answers are compared with the limit of then, new ones with that of now."""
+    path = write_statement(tmp_path, SMALL[:5])
+    assert scene.run("replay", path)[0] == 0
+
+    async def change() -> None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            await set_limit(connection, "ACC-1", 77_700)
+
+    asyncio.run(change())
+    assert scene.run("replay", path)[0] == 0
+
+
+def test_a_statement_that_does_not_add_up(scene: Scene, tmp_path: Path) -> None:
+    lines = [
+        "1,1993-01-04,ACC-1,credit,VKLAD,,10.00,10.00,,",
+        "2,1993-01-04,ACC-1,credit,VKLAD,,10.00,20.01,,",
+        "3,1993-01-04,ACC-1,debit,VYBER,,50.00,5.00,,",
+        "4,1993-01-04,ACC-1,debit,VYBER,SLUZBY,5.00,15.00,,",
+    ]
+    code, output, errors = scene.run("replay", write_statement(tmp_path, lines))
+    assert code == 1
+    assert "4 of 4 rows, 1 refusals, 1 mismatches, 0 replayed" in output
+    assert "line 3, ACC-1: the bank recorded 20.01, NI says 20.00" in errors
+    assert "line 4, ACC-1: refused insufficient_funds" in errors
+
+
+def test_the_business_date_is_moved_only_forward(scene: Scene, tmp_path: Path) -> None:
+    async def dates_after(day: date) -> tuple[date, date] | None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            await set_business_date(connection, day)
+        code, _, errors = await asyncio.to_thread(scene.run, "replay", write_statement(tmp_path))
+        assert (code, errors) == (0, "")
+        async with core_session(scene.servers.core_dsn) as connection:
+            return await business_dates(connection)
+
+    last = (date(1993, 1, 8), date(1993, 1, 11))
+    assert asyncio.run(dates_after(date(1993, 1, 4))) == last
+    assert asyncio.run(dates_after(date(1993, 1, 7))) == (date(1993, 1, 7), date(1993, 1, 8))
+    assert asyncio.run(dates_after(date(2031, 1, 6))) == (date(2031, 1, 6), date(2031, 1, 7))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ACC-2,internal,CZK,1000,0,active,", "ACC-2 with the kind internal"),
+        ("INT-CASH,internal,EUR,0,0,active,", "INT-CASH with the currency EUR"),
+        ("ACC-2,customer,CZK,999.99,0,active,", "balance 999.99 and the statement opens it with"),
+    ],
+)
+def test_accounts_that_are_not_the_statement_s(
+    scene: Scene, tmp_path: Path, line: str, message: str
+) -> None:
+    async def open_one() -> None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            await open_accounts(connection, [parse_line(1, line.split(","))])
+
+    asyncio.run(open_one())
+    code, _, errors = scene.run("replay", write_statement(tmp_path))
+    assert code == 1
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_what_stops_a_replay_at_once(scene: Scene, tmp_path: Path) -> None:
+    path = write_statement(tmp_path)
+    for arguments, message in (
+        (("--client", "weak"), "refused the key: this needs the scope posting:force"),
+        (("--client", "nobody"), "has no key of the client nobody"),
+        (("--currency", "XAU"), "'XAU' is not an ISO 4217 currency"),
+        (("--base-url", "localhost"), "'localhost' is not an address"),
+        (("--base-url", "http://127.0.0.1:1", "--patience", "1"), "NI gave no answer"),
+    ):
+        code, _, errors = scene.run("replay", path, *arguments)
+        assert code == 1
+        assert message in errors
+        assert "Traceback" not in errors
+    code, _, errors = scene.run("replay", tmp_path / "nowhere.csv")
+    assert code == 1
+    assert "No such file" in errors
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_run_again(scene: Scene, tmp_path: Path, sign: signal.Signals) -> None:
+    lines = [
+        f"{number},1993-01-04,ACC-{number % 50:02},credit,VKLAD,,1.00,{number // 50 + 1}.00,,"
+        for number in range(20_000)
+    ]
+    path = write_statement(tmp_path, lines)
+    with scene.ni("replay", path, "--in-flight", "8") as process:
+        assert process.stdout is not None
+        assert "20000 rows of 50 accounts" in process.stdout.readline()
+        wait_for_postings(scene, 200)
+        process.send_signal(sign)
+        output, errors = process.communicate(timeout=20)
+        assert process.returncode == 130, errors
+    assert "interrupted: run the same command again" in output
+    assert " 0 refusals, 0 mismatches" in output
+    done = int(output.split(" of 20000 rows")[0].split()[-1])
+    assert 200 <= done < 20_000
+    short = write_statement(tmp_path, lines[:done])
+    assert short.exists()
+    assert scene.bank_facts()[1] == []
+
+
+def wait_for_postings(scene: Scene, wanted: int) -> None:
+    """Returns when NI has so many postings."""
+
+    async def wait() -> None:
+        async with connected(scene.servers.owner_dsn) as connection:
+            for _ in range(1_200):
+                if await connection.fetchval("SELECT count(*) FROM ni.posting") >= wanted:
+                    return
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"there are not {wanted} postings after a minute")
+
+    asyncio.run(wait())
+
+
+@pytest.mark.timeout(600)
+def test_a_bank_s_whole_year(scene: Scene) -> None:
+    """27,215 real movements; every balance after each of them is the bank's own."""
+    if not YEAR.exists():
+        pytest.skip(f"the bank's statement is not there: {YEAR}")
+    code, output, errors = scene.run("replay", YEAR)
+    assert (code, errors) == (0, "")
+    assert "27215 of 27215 rows, 0 refusals, 0 mismatches, 0 replayed" in output
+    print(json.dumps(output.splitlines()[-1]))
+    assert scene.bank_facts()[1] == []

@@ -1,0 +1,133 @@
+"""An API process of its own, started, stopped and killed by tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import httpx
+
+_ROOT = Path(__file__).parents[2]
+READY_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where an API process finds its servers."""
+
+    owner_dsn: str
+    engine_dsn: str
+    core_dsn: str
+    redis_url: str = ""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert isinstance(port, int)
+    return port
+
+
+@dataclass
+class ApiProcess:
+    """`python -m api` (or another module that serves it) on a port that stays the same."""
+
+    servers: Servers
+    home: Path
+    module: str = "api"
+    extra_environment: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+    _log: IO[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.home / f"api-{self.port}.log"
+
+    def start(self, wait: bool = True) -> Self:
+        """Start the process and, unless told otherwise, wait for `/readyz`."""
+        environment = os.environ | {
+            "NI_HOME": str(self.home),
+            "NI_DATABASE_URL": self.servers.engine_dsn,
+            "NI_OWNER_DATABASE_URL": self.servers.owner_dsn,
+            "NI_CORE_DATABASE_URL": self.servers.core_dsn,
+            "NI_REDIS_URL": self.servers.redis_url,
+            "NI_API_PORT": str(self.port),
+            **self.extra_environment,
+        }
+        self._log = self.log_path.open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            cwd=_ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until `/readyz` answers 200; the log's end is in the error if it never does."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process is not None and self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.base_url}/readyz", timeout=2, trust_env=False).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"the API is not ready: {self.log_path.read_text()[-3000:]}")
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to this process alone; after SIGKILL it is reaped."""
+        assert self.process is not None
+        self.process.send_signal(sign)
+        if sign is signal.SIGKILL:
+            self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """End the process the polite way, and the other way if it takes too long."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self._log is not None:
+            self._log.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()

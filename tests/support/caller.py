@@ -1,0 +1,105 @@
+"""A client system that calls NI over HTTP, as one of the bank's systems would."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+_RUN = uuid4().hex[:12]
+_numbers = itertools.count()
+
+
+def fresh_key() -> str:
+    """An idempotency key that no other call of any test uses."""
+    return f"{_RUN}-{next(_numbers)}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, bytes and the headers that matter."""
+
+    status: int
+    content: bytes
+    headers: httpx.Headers
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the answer."""
+        parsed = json.loads(self.content)
+        assert isinstance(parsed, dict), self.content[:200]
+        return parsed
+
+    @property
+    def code(self) -> str | None:
+        """The code of a problem document; None for an approval."""
+        return self.body.get("code") if self.status >= 400 else None
+
+    @property
+    def replayed(self) -> bool:
+        return bool(self.headers.get("idempotent-replayed") == "true")
+
+
+def assert_problem(answer: Answer, code: str | None = None) -> None:
+    """The answer is a problem document of RFC 9457 as api.md describes it."""
+    assert 400 <= answer.status < 600, (answer.status, answer.content[:300])
+    kind = answer.headers.get("content-type", "")
+    assert kind.split(";")[0] == "application/problem+json", (kind, answer.content[:300])
+    body = answer.body
+    assert body["status"] == answer.status
+    assert body["type"] == f"urn:ni:problem:{body['code']}"
+    assert isinstance(body["title"], str)
+    assert body["title"]
+    assert isinstance(body["detail"], str)
+    if code is not None:
+        assert body["code"] == code, body
+
+
+class Caller:
+    """Calls with one client's key; `http` may serve several callers."""
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str, api_key: str) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._bearer = {"Authorization": f"Bearer {api_key}"}
+
+    def over(self, http: httpx.AsyncClient) -> Caller:
+        """The same client on other connections."""
+        caller = Caller(http, self._base_url, "")
+        caller._bearer = self._bearer
+        return caller
+
+    async def post(self, path: str, body: object, key: str | None = None) -> Answer:
+        """POST a JSON body; without `key` a fresh idempotency key is used."""
+        return await self.send(path, json.dumps(body).encode(), key or fresh_key())
+
+    async def send(self, path: str, content: bytes, key: str) -> Answer:
+        """POST exactly these bytes under this idempotency key."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        return await self.raw("POST", path, content, headers)
+
+    async def get(self, path: str, **params: str | int) -> Answer:
+        """GET with query parameters."""
+        response = await self._http.get(self._base_url + path, params=params, headers=self._bearer)
+        return Answer(response.status_code, response.content, response.headers)
+
+    async def raw(
+        self, method: str, path: str, content: bytes, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Any request; `headers` come on top of the client's key and may replace it."""
+        wanted = self._bearer | (headers or {})
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in wanted.items()]
+        response = await self._http.request(
+            method, self._base_url + path, content=content, headers=encoded
+        )
+        return Answer(response.status_code, response.content, response.headers)
+
+
+def http_client(connections: int = 64, timeout_seconds: float = 30.0) -> httpx.AsyncClient:
+    """A pool of connections kept open, as a busy client system has it."""
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.AsyncClient(limits=limits, timeout=timeout_seconds, trust_env=False)

@@ -1,0 +1,72 @@
+"""`python -m tests.torture`: kill everything that can be killed, and account for every movement.
+
+What `make torture` runs first; the long forms of the races and of the model test come after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+
+from tests.support.homes import temporary_home
+from tests.torture.rounds import POINTS, Bench, kill_api, kill_postgres, torture_bench
+
+QUICK_KILLS = 12
+QUICK_PG_KILLS = 2
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="kills of the API process")
+    parser.add_argument("--pg-kills", type=int, default=20, help="kills of the postmaster")
+    parser.add_argument("--quick", action="store_true", help="a few kills of each")
+    parser.add_argument("--seed", type=int, default=None, help="repeat a run's choices")
+    return parser.parse_args()
+
+
+def tell(text: str) -> None:
+    """One line of progress."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def torture(kills: int, pg_kills: int, seed: int) -> None:
+    """All kills, on servers of their own in a folder that is removed afterwards."""
+    draw = random.Random(seed)
+    started = time.monotonic()
+    with temporary_home() as home:
+        async with torture_bench(home) as bench:
+            bench.load.draw.seed(seed)
+            for number in range(1, kills + 1):
+                point = POINTS[number % len(POINTS)]
+                await kill_api(bench, point, draw)
+                if number % 10 == 0 or number == kills:
+                    tell(f"{number:4} of {kills} kills of the API: {summary(bench)}")
+            for number in range(1, pg_kills + 1):
+                seconds = await kill_postgres(bench, draw)
+                tell(f"{number:4} of {pg_kills} kills of PostgreSQL: back after {seconds:.2f} s")
+            tell(f"{summary(bench)}; {time.monotonic() - started:.0f} s, seed {seed}")
+
+
+def summary(bench: Bench) -> str:
+    load = bench.load
+    return (
+        f"{len(load.acknowledged)} requests answered, {load.resolved} of them by their key,"
+        f" {len(load.postings)} postings and {len(load.holds)} holds, every one there once"
+    )
+
+
+def main() -> None:
+    asked = arguments()
+    kills, pg_kills = (
+        (QUICK_KILLS, QUICK_PG_KILLS) if asked.quick else (asked.kills, asked.pg_kills)
+    )
+    seed = random.randrange(10**6) if asked.seed is None else asked.seed
+    asyncio.run(torture(kills, pg_kills, seed))
+
+
+if __name__ == "__main__":
+    main()
