@@ -85,7 +85,9 @@ def _add_route(app: FastAPI, dispatcher: Dispatcher, route: Route) -> None:
 def _documentation(route: Route) -> dict[str, Any]:
     """What OpenAPI says of a route beyond its path."""
     parameters = [
-        _parameter("path", name) for name in ("id", "account") if f"{{{name}}}" in route.path
+        _parameter("path", name)
+        for name in ("id", "account", "packet")
+        if f"{{{name}}}" in route.path
     ]
     parameters += [_parameter("query", name) for name in route.query]
     if route.body is not None and route.keyed:

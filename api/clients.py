@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from api.problems import ProblemError
-from api.scopes import ADMIN, SCOPES
+from api.scopes import ADMIN, IMPLIED, SCOPES
 from ni import clock
 from ni.database import LOST_CONNECTION
 from ni.decisions import Decision
@@ -43,6 +44,10 @@ class Client:
         if not needed <= self.scopes and ADMIN not in self.scopes:
             missing = " ".join(sorted(needed - self.scopes))
             raise ProblemError(Decision.scope_missing, f"this needs the scope {missing}")
+
+
+def _with_implied(scopes: Sequence[str]) -> frozenset[str]:
+    return frozenset(scopes) | {IMPLIED[scope] for scope in scopes if scope in IMPLIED}
 
 
 class ClientDirectory:
@@ -85,6 +90,7 @@ class ClientDirectory:
                 log.warning("clients_not_refreshed", error=type(error).__name__)
             else:
                 self._clients = {
-                    row["key_hash"]: Client(row["client"], frozenset(row["scopes"])) for row in rows
+                    row["key_hash"]: Client(row["client"], _with_implied(row["scopes"]))
+                    for row in rows
                 }
             self._read_at = clock.monotonic()

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from api import accounts, batches, holds, postings, service
+from api import accounts, batches, holds, packets, postings, service
 from api.calls import Call
 from api.replies import Reply
 
@@ -70,6 +70,59 @@ ROUTES: Final = (
         "/v1/accounts/{account}/movements",
         accounts.list_movements,
         query=("reference", "page_size", "page_token"),
+    ),
+    Route(
+        "list_packets",
+        "GET",
+        "/v1/packets",
+        packets.list_packets,
+        query=("status", "client", "page_size", "page_token"),
+    ),
+    Route("read_packet", "GET", "/v1/packets/{packet}", packets.read_packet, query=("client",)),
+    Route(
+        "list_packet_postings",
+        "GET",
+        "/v1/packets/{packet}/postings",
+        packets.list_postings,
+        query=("status", "client", "page_size", "page_token"),
+    ),
+    Route(
+        "unload_packet",
+        "POST",
+        "/v1/packets/{packet}/unload",
+        packets.unload_packet,
+        packets.UnloadBody,
+        query=("client",),
+    ),
+    Route(
+        "accept_packet",
+        "POST",
+        "/v1/packets/{packet}/accept",
+        packets.accept_packet,
+        packets.AcceptBody,
+        query=("client",),
+    ),
+    Route(
+        "reject_packet",
+        "POST",
+        "/v1/packets/{packet}/reject",
+        packets.reject_packet,
+        packets.RejectBody,
+        query=("client",),
+    ),
+    Route(
+        "list_problems",
+        "GET",
+        "/v1/problems",
+        packets.list_problems,
+        query=("status", "client", "page_size", "page_token"),
+    ),
+    Route(
+        "resolve_problem",
+        "POST",
+        "/v1/problems/{id}/resolve",
+        packets.resolve_problem,
+        packets.ResolveBody,
     ),
     Route("live", "GET", "/healthz", service.live),
     Route("ready", "GET", "/readyz", service.ready),

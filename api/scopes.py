@@ -21,8 +21,20 @@ SCOPES: Final[dict[str, frozenset[str]]] = {
     "read_posting": frozenset(),
     "force": frozenset({"posting:force"}),
     "override": frozenset({"posting:override"}),
+    "read_packet": frozenset({"packet:read"}),
+    "unload": frozenset({"packet:unload"}),
+    "accept": frozenset({"packet:accept"}),
+    "problems": frozenset({"problem:resolve"}),
+    "other_clients": frozenset({ADMIN}),
 }
 """All the scopes that an operation needs; `admin` stands for every one of them.
 
-A batch needs what its items need. By id every client sees its own holds and postings.
+`packet:read` comes with `posting:write` and with `packet:unload` (see `IMPLIED`). A batch needs
+what its items need. By id every client sees its own holds and postings.
 """
+
+IMPLIED: Final[dict[str, str]] = {
+    "posting:write": "packet:read",
+    "packet:unload": "packet:read",
+}
+"""A right that comes with a scope and is none of its own: reading one's own packets."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from api.clients import ClientDirectory
 from api.rate_limit import RateLimit
 from ni.base_port import check_base
-from ni.database import Pools
+from ni.database import Pools, close_pool, open_unload_pool
 from ni.engine import Engine
 from ni.migrate import check_server, is_current
+from ni.packet_reads import PacketReads
+from ni.packets import Packets
 from ni.reads import Reads
 from ni.settings import Settings
 from ni.sql import query
+
+if TYPE_CHECKING:
+    from ni.database import Pool
 
 
 @dataclass(slots=True)
@@ -27,6 +33,9 @@ class Services:
     rate_limit: RateLimit
     write_pools: Pools
     read_pools: Pools
+    packets: Packets
+    packet_reads: PacketReads
+    unload_pool: Pool
 
     @classmethod
     async def open(cls, settings: Settings) -> Services:
@@ -45,8 +54,19 @@ class Services:
         engine.start()
         clients = ClientDirectory(read_pools.day, settings.client_refresh_s)
         reads = Reads(read_pools, settings, buckets)
-        rate_limit = RateLimit(settings)
-        return cls(settings, engine, reads, clients, rate_limit, write_pools, read_pools)
+        unload_pool = await open_unload_pool(settings)
+        return cls(
+            settings=settings,
+            engine=engine,
+            reads=reads,
+            clients=clients,
+            rate_limit=RateLimit(settings),
+            write_pools=write_pools,
+            read_pools=read_pools,
+            packets=Packets(unload_pool, settings),
+            packet_reads=PacketReads(reads),
+            unload_pool=unload_pool,
+        )
 
     async def ready(self) -> str | None:
         """Why this process cannot serve now, or None."""
@@ -62,5 +82,6 @@ class Services:
         """Finish what was submitted, then close every connection."""
         await self.engine.stop()
         await self.rate_limit.close()
+        await close_pool(self.unload_pool)
         await self.write_pools.close()
         await self.read_pools.close()

@@ -320,7 +320,8 @@ CREATE TYPE ni.hold_change_v1 AS (
     changed_at timestamptz
 );
 CREATE TYPE ni.posting_change_v1 AS (
-    posting_id uuid, from_status text, status text, debit_available_after bigint,
+    posting_id uuid, from_status text, status text, debit_account text, credit_account text,
+    debit_customer boolean, credit_customer boolean, debit_available_after bigint,
     debit_sequence bigint, credit_available_after bigint, credit_sequence bigint, epoch integer,
     changed_at timestamptz, change_reason text, change_actor text
 );

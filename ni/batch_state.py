@@ -16,7 +16,7 @@ from ni.decisions import Decision
 from ni.documents import refusal_document
 from ni.identifiers import bucket_of, make_id
 from ni.money import SUM_LIMIT_MINOR
-from ni.movements import AccountFigures, Event, Hold, Posting
+from ni.movements import AccountFigures, Event, Hold, Posting, Resolution
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +72,15 @@ class Snapshot:
 
 
 @dataclass(slots=True, eq=False)
+class PostingChange:
+    """A changed posting beside its status and customers' accounts before the change."""
+
+    from_status: str
+    customers_before: tuple[str, ...]
+    posting: Posting
+
+
+@dataclass(slots=True, eq=False)
 class Effects:
     """What a batch changes. Changed movements stand beside the status that was decided on."""
 
@@ -79,7 +88,8 @@ class Effects:
     new_holds: list[Hold] = field(default_factory=list)
     changed_holds: dict[UUID, tuple[str, Hold]] = field(default_factory=dict)
     new_postings: list[Posting] = field(default_factory=list)
-    changed_postings: dict[UUID, tuple[str, Posting]] = field(default_factory=dict)
+    changed_postings: dict[UUID, PostingChange] = field(default_factory=dict)
+    resolutions: list[Resolution] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     requests: list[NewRequest] = field(default_factory=list)
 
@@ -164,7 +174,9 @@ class BatchState:
     def touch_posting(self, posting: Posting, change_us: int) -> None:
         """Note a posting's change; call it BEFORE the status is changed."""
         if posting.posting_id not in self.effects.changed_postings:
-            self.effects.changed_postings[posting.posting_id] = (posting.status, posting)
+            self.effects.changed_postings[posting.posting_id] = PostingChange(
+                posting.status, posting.customers, posting
+            )
         posting.changed_at = instant_of(change_us)
         posting.epoch = self.snapshot.epoch
 

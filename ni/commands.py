@@ -132,6 +132,26 @@ class CancelPosting(Command):
     actor: str | None = None
 
 
+ProblemAction = Literal["retry", "cancel", "redirect"]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ResolveProblem(Command):
+    """Settle a posting that the core could not book.
+
+    `retry` makes it pending again, `cancel` takes it back, `redirect` moves the named sides to
+    other accounts and makes it pending again.
+    """
+
+    posting_id: UUID
+    action: ProblemAction
+    reason: str
+    debit_account: str | None = None
+    credit_account: str | None = None
+    check: Check = "available"
+    actor: str | None = None
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class ExpireHolds(Command):
     """Sweep the holds of an account whose expiry has passed. NI's own; it has no key."""
@@ -148,6 +168,9 @@ def accounts_of(command: Command) -> tuple[str, ...]:
             return (command.account,)
         case CaptureHold():
             return (command.credit_account,)
+        case ResolveProblem():
+            sides = (command.debit_account, command.credit_account)
+            return tuple(side for side in sides if side is not None)
         case _:
             return ()
 
@@ -157,7 +180,7 @@ def movement_of(command: Command) -> UUID | None:
     match command:
         case CaptureHold() | ReleaseHold() | AdjustHold():
             return command.hold_id
-        case CancelPosting():
+        case CancelPosting() | ResolveProblem():
             return command.posting_id
         case _:
             return None

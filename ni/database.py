@@ -69,6 +69,44 @@ def session_settings(settings: Settings, mode: Mode) -> dict[str, str]:
     }
 
 
+def unload_session_settings(settings: Settings) -> dict[str, str]:
+    """The server settings of a session that unloads: it may last, and gives way to the core.
+
+    Plans are made for the packet at hand, for one row and for 100,000 are not the same. Waiting
+    for a lock ends before the server looks for deadlocks, so that NI is their victim, never the
+    core.
+    """
+    return {
+        "application_name": "ni unload",
+        "search_path": "pg_catalog",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": str(settings.unload_lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+        "transaction_timeout": str(settings.unload_timeout_s * 1000),
+        "plan_cache_mode": "force_custom_plan",
+        "work_mem": "64MB",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+
+
+async def open_unload_pool(settings: Settings) -> Pool:
+    """The pool through which packets are unloaded. Raises Unavailable."""
+    try:
+        return await asyncpg.create_pool(
+            settings.database_url,
+            min_size=1,
+            max_size=settings.unload_connections,
+            max_inactive_connection_lifetime=0,
+            connection_class=EngineConnection,
+            timeout=settings.connect_timeout_ms / 1000,
+            command_timeout=settings.unload_timeout_s + 1,
+            server_settings=unload_session_settings(settings),
+        )
+    except LOST_CONNECTION as error:
+        raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+
+
 async def open_pool(settings: Settings, mode: Mode, size: int) -> Pool:
     """A pool of `size` connections for one mode.
 
@@ -87,6 +125,15 @@ async def open_pool(settings: Settings, mode: Mode, size: int) -> Pool:
         )
     except LOST_CONNECTION as error:
         raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close a pool, ending at once what still runs after two seconds."""
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 @dataclass(slots=True)
@@ -116,8 +163,4 @@ class Pools:
     async def close(self) -> None:
         """Close both, ending at once what still runs after two seconds."""
         for pool in (self.day, self.night):
-            try:
-                async with asyncio.timeout(CLOSE_LIMIT_S):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
+            await close_pool(pool)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ni import hold_rules, posting_rules
+from ni import hold_rules, posting_rules, problem_rules
 from ni.batch_state import Answer, BatchState, Effects, NewRequest, Snapshot, StoredRequest
 from ni.commands import (
     AdjustHold,
@@ -22,6 +22,7 @@ from ni.commands import (
     CreatePosting,
     ExpireHolds,
     ReleaseHold,
+    ResolveProblem,
     accounts_of,
     movement_of,
 )
@@ -36,6 +37,7 @@ def _expire(_state: BatchState, _command: ExpireHolds) -> Answer:
 _RULES: Final[dict[type[Command], Callable[[BatchState, Any], Answer]]] = {
     CreatePosting: posting_rules.create,
     CancelPosting: posting_rules.cancel,
+    ResolveProblem: problem_rules.resolve,
     CreateHold: hold_rules.create,
     CaptureHold: hold_rules.capture,
     ReleaseHold: hold_rules.release,

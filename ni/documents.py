@@ -6,14 +6,14 @@ They are templates, not serialised dictionaries: this runs for every decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from json.encoder import encode_basestring
 from typing import Any, Final
 from uuid import UUID
 
 from ni.money import format_amount
-from ni.movements import Hold, Posting
+from ni.movements import Hold, Posting, Resolution
 
 _NULL: Final = "null"
 
@@ -132,4 +132,81 @@ def _block(row: tuple[str, str, datetime, datetime | None]) -> str:
     return (
         f'{{"side":"{side}","legal_reference":{_text(legal_reference)}'
         f',"from":{_instant(valid_from)},"to":{_instant(valid_to)}}}'
+    )
+
+
+def unload_document(
+    run: Mapping[str, Any], problems: Sequence[Mapping[str, Any]], problems_total: int
+) -> str:
+    """What a run of a packet did; `problems` may be the first of many."""
+    shown = ",".join(
+        f'{{"posting_id":"{p["posting_id"]}","code":"{p["code"]}","detail":{_text(p["detail"])}}}'
+        for p in problems
+    )
+    return (
+        f'{{"packet":"{run["packet"]}","number":{run["number"]},"status":"{run["status"]}"'
+        f',"booked":{run["booked"]},"problems":[{shown}],"problems_total":{problems_total}}}'
+    )
+
+
+def problem_resolution_document(posting: Posting, resolution: Resolution) -> str:
+    """A settled problem: the posting as it is now, and how, why and by whom it was settled."""
+    r = resolution
+    return (
+        f'{{"posting":{posting_document(posting)}'
+        f',"problem":{{"posting_id":"{r.posting_id}","action":"{r.action}"'
+        f',"reason":{_text(r.reason)},"resolved_by":{_text(r.resolved_by)}'
+        f',"actor":{_text(r.actor)},"resolved_at":"{rfc3339(r.resolved_at)}"}}}}'
+    )
+
+
+def packet_status(counts: Mapping[str, int]) -> str:
+    """What a packet needs: `open`, `awaiting_acceptance`, `problems`, or `booked`: nothing."""
+    for status, shown in (
+        ("pending", "open"),
+        ("awaiting_acceptance", "awaiting_acceptance"),
+        ("problem", "problems"),
+    ):
+        if counts.get(status):
+            return shown
+    return "booked"
+
+
+def packet_document(
+    client: str,
+    packet: str,
+    counts: Mapping[str, int],
+    totals: Mapping[str, int],
+    runs: Sequence[Mapping[str, Any]],
+    created_at: datetime,
+) -> str:
+    """A packet: its totals by currency, its postings by status, its newest runs."""
+    statuses = ("pending", "awaiting_acceptance", "booked", "problem", "cancelled")
+    shown_counts = ",".join(f'"{status}":{counts.get(status, 0)}' for status in statuses)
+    shown_totals = ",".join(f'"{c}":{_money(totals[c], c)}' for c in sorted(totals))
+    unloads = ",".join(
+        f'{{"number":{run["number"]},"at":"{rfc3339(run["verdict_at"])}"'
+        f',"booked":{run["booked"]},"problems":{run["problems"]}'
+        f',"accepted":{"true" if run["accepted"] else "false"},"status":"{run["status"]}"}}'
+        for run in runs
+    )
+    return (
+        f'{{"packet":"{packet}","client":"{client}","status":"{packet_status(counts)}"'
+        f',"totals":{{{shown_totals}}},"counts":{{{shown_counts}}},"unloads":[{unloads}]'
+        f',"created_at":"{rfc3339(created_at)}"}}'
+    )
+
+
+def problem_document(row: Mapping[str, Any]) -> str:
+    """A problem: the posting that the core could not book, why, and how it was settled."""
+    status = "open" if row["resolved_at"] is None else "resolved"
+    return (
+        f'{{"posting_id":"{row["posting_id"]}","client":"{row["client"]}"'
+        f',"packet":"{row["packet"]}","number":{row["number"]},"status":"{status}"'
+        f',"code":"{row["code"]}","detail":{_text(row["detail"])}'
+        f',"debit_account":"{row["debit_account"]}","credit_account":"{row["credit_account"]}"'
+        f',"amount":{_money(row["amount"], row["currency"])},"currency":"{row["currency"]}"'
+        f',"raised_at":"{rfc3339(row["raised_at"])}","resolved_at":{_instant(row["resolved_at"])}'
+        f',"action":{_text(row["action"])},"reason":{_text(row["reason"])}'
+        f',"resolved_by":{_text(row["resolved_by"])},"actor":{_text(row["actor"])}}}'
     )

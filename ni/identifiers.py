@@ -47,6 +47,12 @@ def bucket_of_id(identifier: UUID) -> int:
     return identifier.int & 0xFFFF
 
 
+def floor_before(identifier: UUID, seconds: int) -> UUID:
+    """The least id of the instant `seconds` before that of `identifier`."""
+    milliseconds = max(0, (identifier.int >> 80) - seconds * 1000)
+    return pgproto.UUID((milliseconds << 80).to_bytes(16))
+
+
 def parse_id(text: str) -> UUID | None:
     """The id written in `text` in canonical form, or None when it is malformed."""
     if len(text) != 36:

@@ -128,6 +128,28 @@ class Posting:
     changed_at: datetime
     change_reason: str | None = None
     change_actor: str | None = None
+    unload_number: int | None = None
+
+    @property
+    def customers(self) -> tuple[str, ...]:
+        """The customers' accounts among its two."""
+        sides = (
+            (self.debit_account, self.debit_customer),
+            (self.credit_account, self.credit_customer),
+        )
+        return tuple(account for account, is_customer in sides if is_customer)
+
+
+@dataclass(slots=True, eq=False)
+class Resolution:
+    """How a problem was settled, by whom and why."""
+
+    posting_id: UUID
+    resolved_at: datetime
+    action: str
+    reason: str
+    resolved_by: str
+    actor: str | None
 
 
 @dataclass(slots=True, eq=False)

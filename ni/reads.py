@@ -56,7 +56,7 @@ class Reads:
         bucket = bucket_of_id(hold_id)
         if bucket >= self._buckets:
             return None
-        rows = await self._fetch(query("hold_read"), bucket, hold_id)
+        rows = await self.fetch(query("hold_read"), bucket, hold_id)
         return Hold(*rows[0][1:]) if rows else None
 
     async def posting(self, posting_id: UUID) -> Posting | None:
@@ -64,7 +64,7 @@ class Reads:
         bucket = bucket_of_id(posting_id)
         if bucket >= self._buckets:
             return None
-        rows = await self._fetch(query("posting_read"), bucket, posting_id)
+        rows = await self.fetch(query("posting_read"), bucket, posting_id)
         return Posting(*rows[0][1:]) if rows else None
 
     async def holds(
@@ -80,7 +80,7 @@ class Reads:
             return None
         bucket = bucket_of(account, self._buckets)
         name = "holds_of_account" if reference is None else "holds_of_account_by_reference"
-        rows = await self._fetch(query(name), bucket, account, status, reference, before, size + 1)
+        rows = await self.fetch(query(name), bucket, account, status, reference, before, size + 1)
         holds = [Hold(*row[1:]) for row in rows]
         return _page([(hold.hold_id, hold_document(hold)) for hold in holds], size)
 
@@ -94,10 +94,10 @@ class Reads:
         own = [bucket_of(account, self._buckets)]
         buckets = own if kind == "customer" else list(range(self._buckets))
         suffix = "" if reference is None else "_by_reference"
-        postings = await self._fetch(
+        postings = await self.fetch(
             query(f"postings_of_account{suffix}"), buckets, account, reference, before, size + 1
         )
-        holds = await self._fetch(
+        holds = await self.fetch(
             query(f"holds_of_account{suffix}"), own[0], account, None, reference, before, size + 1
         )
         items = [_as_movement("posting", Posting(*row[1:])) for row in postings]
@@ -110,7 +110,8 @@ class Reads:
         kind: str | None = row["o_kind"]
         return kind
 
-    async def _fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a query that names no base relation. Raises Unavailable."""
         return await self._with_session(lambda session: session.fetch(sql, *arguments))
 
     async def _by_mode(

@@ -55,6 +55,18 @@ class Settings(BaseSettings):
     page_size_default: int = Field(50, ge=1, description="items of a page")
     page_size_max: int = Field(500, ge=1, description="items of the largest page")
 
+    unload_connections: int = Field(2, ge=1, le=64, description="packets unloaded at one time")
+    unload_timeout_s: int = Field(120, ge=1, description="longest unload, tries included")
+    unload_lock_timeout_ms: int = Field(
+        700, ge=1, le=900, description="wait for one lock; below the server's deadlock_timeout"
+    )
+    unload_pause_max_ms: int = Field(500, ge=1, description="longest pause between two tries")
+    unload_postings_max: int = Field(1_000_000, ge=1, description="postings of one run")
+    unload_culprits_max: int = Field(100, ge=1, description="core errors found in one search")
+    stp_postings_max: int = Field(1_000, ge=1, description="postings of a straight-through packet")
+    stp_interval_ms: int = Field(500, ge=10, description="a straight-through packet is cut after")
+    stp_backoff_max_s: int = Field(30, ge=1, description="longest pause while the core refuses")
+
     client_refresh_s: int = Field(5, ge=1, description="a new or disabled key is noticed within")
     rate_limit_per_s: int = Field(50_000, ge=0, description="requests of one client; 0: no limit")
     redis_timeout_ms: int = Field(50, ge=1, description="wait for Valkey before going on without")

@@ -36,7 +36,7 @@ from ni.supervisor import Child, ChildList
 from ni.up_lock import only_one, stop_holder
 from ni.up_servers import Addresses, UpServers
 
-WORKERS: Final = ("housekeeping",)
+WORKERS: Final = ("housekeeping", "packets")
 """Each runs as `python -m workers NAME`."""
 
 READY_S: Final = 60.0

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from ni.batch_state import Effects
+from ni.batch_state import Effects, PostingChange
 from ni.identifiers import bucket_of, bucket_of_id
-from ni.movements import ERA_SHIFT, Posting
+from ni.movements import ERA_SHIFT
 
 if TYPE_CHECKING:
     from ni.database import Session
 
-WRITE: Final = "SELECT ni.write_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+WRITE: Final = "SELECT ni.write_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
 _NEW_HOLD: Final = attrgetter(
     "hold_id", "client", "account", "currency", "amount", "captured", "released", "status", "kind",
@@ -36,8 +36,12 @@ _NEW_POSTING: Final = attrgetter(
     "epoch", "created_at",
 )  # fmt: skip
 _POSTING_CHANGE: Final = attrgetter(
-    "status", "debit_available_after", "debit_sequence", "credit_available_after",
-    "credit_sequence", "epoch", "changed_at", "change_reason", "change_actor",
+    "status", "debit_account", "credit_account", "debit_customer", "credit_customer",
+    "debit_available_after", "debit_sequence", "credit_available_after", "credit_sequence",
+    "epoch", "changed_at", "change_reason", "change_actor",
+)  # fmt: skip
+_RESOLUTION: Final = attrgetter(
+    "posting_id", "resolved_at", "action", "reason", "resolved_by", "actor",
 )  # fmt: skip
 _EVENT: Final = attrgetter(
     "event_id", "type", "account", "sequence", "epoch", "client", "movement_id", "currency",
@@ -54,6 +58,7 @@ class BucketRows:
     hold_changes: list[tuple[Any, ...]] = field(default_factory=list)
     postings: list[tuple[Any, ...]] = field(default_factory=list)
     posting_changes: list[tuple[Any, ...]] = field(default_factory=list)
+    resolutions: list[tuple[Any, ...]] = field(default_factory=list)
     requests: list[tuple[Any, ...]] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -69,6 +74,7 @@ async def write(connection: Session, effects: Effects, buckets: int) -> None:
             r.hold_changes,
             r.postings,
             r.posting_changes,
+            r.resolutions,
             r.requests,
             r.events,
         )
@@ -83,13 +89,15 @@ def _rows(effects: Effects, buckets: int) -> dict[int, BucketRows]:
         change = (hold_id, status, *_HOLD_CHANGE(hold))
         rows[bucket_of_id(hold_id)].hold_changes.append(change)
     for posting in effects.new_postings:
-        for bucket, is_home in _buckets_of(posting, buckets):
-            row = (posting.posting_id, is_home, *_NEW_POSTING(posting))
+        home = bucket_of_id(posting.posting_id)
+        for bucket in _buckets_of(home, posting.customers, buckets):
+            row = (posting.posting_id, bucket == home, *_NEW_POSTING(posting))
             rows[bucket].postings.append(row)
-    for posting_id, (status, posting) in effects.changed_postings.items():
-        for bucket, _ in _buckets_of(posting, buckets):
-            row = (posting_id, status, *_POSTING_CHANGE(posting))
-            rows[bucket].posting_changes.append(row)
+    for posting_change in effects.changed_postings.values():
+        _add_posting_change(rows, posting_change, buckets)
+    for resolution in effects.resolutions:
+        row = _RESOLUTION(resolution)
+        rows[bucket_of_id(resolution.posting_id)].resolutions.append(row)
     for request in effects.requests:
         answer = request.answer
         rows[request.bucket].requests.append(
@@ -122,10 +130,21 @@ def _add_states(rows: dict[int, BucketRows], effects: Effects, buckets: int) -> 
         )
 
 
-def _buckets_of(posting: Posting, buckets: int) -> list[tuple[int, bool]]:
-    """The bucket where a posting is at home and, between customers of two, the other one."""
+def _add_posting_change(rows: dict[int, BucketRows], change: PostingChange, buckets: int) -> None:
+    """Change the posting's rows; one that was redirected may gain or leave a bucket."""
+    posting = change.posting
     home = bucket_of_id(posting.posting_id)
-    if buckets == 1 or not (posting.debit_customer and posting.credit_customer):
-        return [(home, True)]
-    other = bucket_of(posting.credit_account, buckets)
-    return [(home, True)] if other == home else [(home, True), (other, False)]
+    before = _buckets_of(home, change.customers_before, buckets)
+    after = _buckets_of(home, posting.customers, buckets)
+    status, *rest = _POSTING_CHANGE(posting)
+    for bucket in before:
+        seen = status if bucket in after else "cancelled"
+        row = (posting.posting_id, change.from_status, seen, *rest)
+        rows[bucket].posting_changes.append(row)
+    for bucket in after - before:
+        rows[bucket].postings.append((posting.posting_id, False, *_NEW_POSTING(posting)))
+
+
+def _buckets_of(home: int, customers: tuple[str, ...], buckets: int) -> set[int]:
+    """The bucket where a posting is at home and those of its customers' movements."""
+    return {home} if buckets == 1 else {home, *(bucket_of(name, buckets) for name in customers)}

@@ -11,11 +11,11 @@ from typing import Final
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
-from workers import housekeeping
+from workers import housekeeping, packets
 
 Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-WORKERS: Final[dict[str, Worker]] = {"housekeeping": housekeeping.run}
+WORKERS: Final[dict[str, Worker]] = {"housekeeping": housekeeping.run, "packets": packets.run}
 
 
 async def _serve(worker: Worker, settings: Settings) -> None:

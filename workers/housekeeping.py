@@ -17,6 +17,7 @@ from ni.database import LOST_CONNECTION, Pools
 from ni.engine import Engine
 from ni.errors import NiError
 from ni.sql import query
+from workers.pauses import pause
 
 if TYPE_CHECKING:
     from ni.settings import Settings
@@ -85,7 +86,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await _work(settings, stop, pause_s)
         except (*LOST_CONNECTION, NiError) as error:
             log.warning("housekeeping_waits", error=type(error).__name__)
-            await _pause(stop, pause_s)
+            await pause(stop, pause_s)
 
 
 async def _work(settings: Settings, stop: asyncio.Event, pause_s: float) -> None:
@@ -99,16 +100,8 @@ async def _work(settings: Settings, stop: asyncio.Event, pause_s: float) -> None
             housekeeper = Housekeeper(settings, engine)
             while not stop.is_set():
                 await housekeeper.step()
-                await _pause(stop, pause_s)
+                await pause(stop, pause_s)
         finally:
             await engine.stop()
     finally:
         await pools.close()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -167,13 +167,14 @@ $$;
 CREATE OR REPLACE FUNCTION ni.write_v1(
     p_bucket smallint, p_states ni.state_change_v1[], p_holds ni.new_hold_v1[],
     p_hold_changes ni.hold_change_v1[], p_postings ni.new_posting_v1[],
-    p_posting_changes ni.posting_change_v1[], p_requests ni.new_request_v1[],
-    p_events ni.new_event_v1[]
+    p_posting_changes ni.posting_change_v1[], p_resolutions ni.resolution_v1[],
+    p_requests ni.new_request_v1[], p_events ni.new_event_v1[]
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_rows bigint;
+    v_rows       bigint;
+    v_resolution ni.resolution_v1;
 BEGIN
     IF cardinality(p_states) > 0 THEN
         INSERT INTO ni.state AS s
@@ -188,7 +189,19 @@ BEGIN
     END IF;
     PERFORM ni.write_movements_v1(p_bucket, p_holds, p_hold_changes, p_postings,
                                   p_posting_changes);
-    INSERT INTO ni.outbox
+    FOR v_resolution IN SELECT * FROM unnest(p_resolutions) LOOP
+        UPDATE ni.problem AS p
+           SET resolved_at = v_resolution.resolved_at, action = v_resolution.action,
+               reason = v_resolution.reason, resolved_by = v_resolution.resolved_by,
+               actor = v_resolution.actor
+         WHERE p.bucket = p_bucket AND p.posting_id = v_resolution.posting_id
+           AND p.resolved_at IS NULL;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
+        PERFORM ni.expect_v1('problem', v_rows, 1);
+    END LOOP;
+    INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
+                           movement_id, currency, amount, direction, available_after,
+                           reference, narrative)
         SELECT p_bucket, e.* FROM unnest(p_events) AS e;
     INSERT INTO ni.request
         SELECT p_bucket, r.* FROM unnest(p_requests) AS r
@@ -242,6 +255,10 @@ BEGIN
     FOR v_posting IN SELECT * FROM unnest(p_posting_changes) LOOP
         UPDATE ni.posting AS p
            SET status = v_posting.status,
+               debit_account = v_posting.debit_account,
+               credit_account = v_posting.credit_account,
+               debit_customer = v_posting.debit_customer,
+               credit_customer = v_posting.credit_customer,
                debit_available_after = v_posting.debit_available_after,
                debit_sequence = v_posting.debit_sequence,
                credit_available_after = v_posting.credit_available_after,

@@ -1,0 +1,272 @@
+"""Packets: unload to the core, accept and reject; each under one commit with its answer.
+
+The work is done by the functions of migrations/functions/unload.sql; here are the order of calls,
+the keys, and what to do when the core refuses a posting with an error of its own: it is found by
+bisection and left as that posting's problem, so that the rest is booked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+from ni import clock
+from ni.batch_state import Answer, refuse
+from ni.database import LOST_CONNECTION
+from ni.decisions import NOT_STORED, Decision
+from ni.documents import unload_document
+from ni.errors import BrokenPromise, Unavailable
+from ni.settings import Settings
+from ni.sql import query
+
+if TYPE_CHECKING:
+    from ni.database import Pool, Session
+
+ENTER: Final = "SELECT * FROM ni.enter_unload_v1($1, $2)"
+UNLOAD: Final = "SELECT * FROM ni.unload_packet_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+ACCEPT: Final = "SELECT * FROM ni.accept_unload_v1($1, $2, $3, $4, $5)"
+REJECT: Final = "SELECT * FROM ni.reject_unload_v1($1, $2, $3, $4, $5, $6)"
+PROBLEMS_SHOWN_MAX: Final = 1_000
+CHANGED_SINCE_VERDICT: Final = "NI003"
+BROKEN_PROMISE: Final = "NI001"
+RETRIED: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    *LOST_CONNECTION,
+)
+
+Failed = list[tuple[UUID, str, str]]
+
+
+def checkpoint(_name: str) -> None:
+    """A named point of a run, where tests stop or kill the process."""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Order:
+    """What a client wants of a packet. `by` calls; `client` is whose packet it is.
+
+    Without a key the answer is not kept (NI's own runs).
+    """
+
+    client: str
+    packet: str
+    by: str
+    key: str | None
+    fingerprint: bytes
+
+
+class _CoreRefusedError(Exception):
+    """The core answered a run with an error that no new try would mend."""
+
+
+class Packets:
+    """Runs of packets, through a pool whose transactions may last."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    async def unload(self, order: Order, *, accepted: bool) -> Answer:
+        """Write what is pending in a packet to the core.
+
+        Raises Unavailable when it could not be done within the setting's time, BrokenPromise.
+        """
+        failed: Failed = []
+
+        async def work(session: Session, last: int) -> Answer:
+            return await self._unload(session, order, last, failed, accepted=accepted)
+
+        while True:
+            try:
+                return await self._tried(order, work)
+            except _CoreRefusedError as error:
+                found = await self._culprits(order, {item[0] for item in failed})
+                if not found:
+                    raise BrokenPromise(f"the core refuses the packet: {error}") from error
+                failed += found
+
+    async def accept(self, order: Order, number: int | None, actor: str | None) -> Answer:
+        """Let a run that waits count in the core. Raises as `unload` does."""
+
+        async def work(session: Session, _last: int) -> Answer:
+            run = await self._waiting(session, order, number)
+            if isinstance(run, Answer):
+                return run
+            row = await session.fetchrow(ACCEPT, order.client, order.packet, run, order.by, actor)
+            return await self._told(session, order, row)
+
+        return await self._tried(order, work)
+
+    async def reject(
+        self, order: Order, number: int | None, reason: str, actor: str | None
+    ) -> Answer:
+        """Take a run that waits out of the core. Raises as `unload` does."""
+
+        async def work(session: Session, _last: int) -> Answer:
+            run = await self._waiting(session, order, number)
+            if isinstance(run, Answer):
+                return run
+            row = await session.fetchrow(
+                REJECT, order.client, order.packet, run, order.by, actor, reason
+            )
+            return await self._told(session, order, row)
+
+        return await self._tried(order, work)
+
+    # One try -----------------------------------------------------------------------------------
+
+    async def _tried(
+        self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]
+    ) -> Answer:
+        """Run `work` in a transaction, again while it fails for a passing reason."""
+        settings = self._settings
+        deadline = clock.monotonic() + settings.unload_timeout_s
+        pause_ms = settings.retry_pause_ms
+        while True:
+            try:
+                return await self._run(order, work)
+            except RETRIED as error:
+                reason: Exception = error
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == BROKEN_PROMISE:
+                    raise BrokenPromise(str(error)) from error
+                if error.sqlstate != CHANGED_SINCE_VERDICT:
+                    raise _CoreRefusedError(str(error)) from error
+                reason = error
+            if clock.monotonic() + pause_ms / 1000 > deadline:
+                raise Unavailable("the packet could not be unloaded in time") from reason
+            await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1000)
+            pause_ms = min(pause_ms * 2, settings.unload_pause_max_ms)
+
+    async def _run(self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]) -> Answer:
+        timeout = self._settings.connect_timeout_ms / 1000
+        async with self._pool.acquire(timeout=timeout) as session, session.transaction():
+            entered = await session.fetchrow(ENTER, order.client, order.packet)
+            checkpoint("entered")
+            stored = await self._stored(session, order)
+            if stored is not None:
+                return stored
+            if entered is None or entered["o_closed"]:
+                return refuse(Decision.core_closed)
+            if entered["o_number"] is None:
+                answer = refuse(Decision.packet_not_found)
+            else:
+                answer = await work(session, entered["o_number"])
+            checkpoint("unloaded")
+            await self._keep(session, order, answer)
+            checkpoint("kept")
+        checkpoint("committed")
+        return answer
+
+    async def _unload(
+        self, session: Session, order: Order, last: int, failed: Failed, *, accepted: bool
+    ) -> Answer:
+        limit = self._settings.unload_postings_max
+        row = await session.fetchrow(
+            UNLOAD, order.client, order.packet, last + 1, accepted, order.by, failed, None, limit
+        )
+        if row is None:
+            nothing = {"packet": order.packet, "number": last, "status": "booked", "booked": 0}
+            return Answer(Decision.approved, unload_document(nothing, [], 0))
+        return await self._told(session, order, row)
+
+    async def _told(self, session: Session, order: Order, row: asyncpg.Record | None) -> Answer:
+        if row is None:
+            raise BrokenPromise("a run has no row")
+        problems = await session.fetch(
+            query("problems_of_run"),
+            order.client,
+            order.packet,
+            row["number"],
+            row["verdict_at"],
+            PROBLEMS_SHOWN_MAX,
+        )
+        document = unload_document(dict(row), [dict(p) for p in problems], row["problems"])
+        return Answer(Decision.approved, document)
+
+    async def _waiting(self, session: Session, order: Order, number: int | None) -> int | Answer:
+        """The run to accept or reject, which another client has unloaded."""
+        row = await session.fetchrow(query("unload_waiting"), order.client, order.packet, number)
+        if row is None:
+            return refuse(Decision.packet_not_waiting)
+        if row["unloaded_by"] == order.by:
+            return refuse(Decision.same_client)
+        found: int = row["number"]
+        return found
+
+    # Keys --------------------------------------------------------------------------------------
+
+    async def _stored(self, session: Session, order: Order) -> Answer | None:
+        if order.key is None:
+            return None
+        row = await session.fetchrow(query("request_find"), order.by, order.key)
+        if row is None:
+            return None
+        if row["fingerprint"] != order.fingerprint:
+            return refuse(Decision.idempotency_key_reused)
+        return Answer(Decision(row["decision"]), row["document"], replayed=True)
+
+    async def _keep(self, session: Session, order: Order, answer: Answer) -> None:
+        if order.key is None or answer.decision in NOT_STORED:
+            return
+        await session.execute(
+            query("request_keep"),
+            order.by,
+            order.key,
+            order.fingerprint,
+            int(answer.decision),
+            answer.document,
+        )
+
+    # What the core cannot book -----------------------------------------------------------------
+
+    async def _culprits(self, order: Order, known: set[UUID]) -> Failed:
+        """The postings that the core refuses with an error, found by halves in trial runs."""
+        rows = await self._pool.fetch(
+            query("packet_pending_ids"),
+            order.client,
+            order.packet,
+            self._settings.unload_postings_max,
+        )
+        waiting = [[row[0] for row in rows if row[0] not in known]]
+        found: Failed = []
+        while waiting and len(found) < self._settings.unload_culprits_max:
+            part = waiting.pop()
+            reason = await self._trial(order, part) if part else None
+            if reason is None:
+                continue
+            if len(part) == 1:
+                found.append((part[0], "core_error", reason))
+            else:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+        return found
+
+    async def _trial(self, order: Order, only: list[UUID]) -> str | None:
+        """Why the core refuses these postings; whatever comes out is rolled back."""
+        async with self._pool.acquire() as session:
+            transaction = session.transaction()
+            await transaction.start()
+            try:
+                entered = await session.fetchrow(ENTER, order.client, order.packet)
+                number = (entered and entered["o_number"]) or 0
+                accepted = True
+                await session.fetchrow(
+                    UNLOAD, order.client, order.packet, number + 1, accepted, order.by, [], only,
+                    len(only),
+                )  # fmt: skip
+            except RETRIED:
+                raise
+            except asyncpg.PostgresError as error:
+                return str(error)[:500]
+            finally:
+                await transaction.rollback()
+        return None
