@@ -145,7 +145,9 @@ async def _free_balances(
     wanted = [
         line
         for line in lines
-        if line.account in current and current[line.account]["balance"] != line.balance
+        if (row := current.get(line.account)) is not None
+        and row["kind"] == line.kind
+        and row["balance"] != line.balance
     ]
     if not wanted:
         return frozenset()

@@ -25,6 +25,7 @@ from ni.processes import (
     Process,
     end_process,
     find_process,
+    is_id_taken,
     free_port,
     works_in,
 )
@@ -110,7 +111,9 @@ class EmbeddedPostgres:
         password = self._secrets.section("postgres").get(user)
         if password is None or not self.port:
             raise NiError(f"PostgreSQL is not started, or has no role {user}")
-        return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
+        # Without sslmode a client looks for certificates in the caller's home, and asks for TLS.
+        server = f"{LOOPBACK}:{self.port}"
+        return f"postgresql://{user}:{password}@{server}/{database}?sslmode=disable"
 
     def start(self, *, port: int = 0) -> None:
         """Makes the data when there are none, then starts the server or takes the running one.
@@ -229,8 +232,9 @@ class EmbeddedPostgres:
     def _running(self) -> tuple[Process, int] | None:
         """The living postmaster of these data and its port (0 while it is not written yet).
 
-        A lock file that names a stranger, who got the process id after a crash, is removed: the
-        server itself would take the stranger for its own kind and refuse to start.
+        A lock file that names a stranger, who got the process id after a crash, or a dead process
+        that its parent has not taken note of, is removed: the server itself would take either for
+        a running one and refuse to start.
         """
         lock_file = self._data / "postmaster.pid"
         try:
@@ -240,10 +244,9 @@ class EmbeddedPostgres:
         if not lines or not lines[0].isdigit():
             return None
         process = find_process(int(lines[0]))
-        if process is None:
-            return None
-        if not works_in(process.pid, self._data):
-            lock_file.unlink(missing_ok=True)
+        if process is None or not works_in(process.pid, self._data):
+            if is_id_taken(int(lines[0])):
+                lock_file.unlink(missing_ok=True)
             return None
         return process, int(lines[3]) if len(lines) > 3 and lines[3].isdigit() else 0
 
@@ -313,6 +316,7 @@ class EmbeddedPostgres:
                 user=SUPERUSER,
                 password=self._secrets.section("postgres").get(SUPERUSER),
                 database="postgres",
+                ssl=False,
                 timeout=ANSWER_TIMEOUT_S,
             )
         except asyncpg.CannotConnectNowError:
@@ -339,6 +343,7 @@ def run_blocking(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _end(process: Process, limit_s: float, child: subprocess.Popen[bytes] | None = None) -> None:
-    """Fast shutdown, after the limit an immediate one, then the kernel's."""
-    steps = ((signal.SIGINT, limit_s), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
+    """Fast shutdown, after the limit an immediate one, then the kernel's. A stopped one wakes."""
+    awake = (signal.SIGCONT, 0.0)
+    steps = (awake, (signal.SIGINT, limit_s), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
     end_process(process, steps, child)

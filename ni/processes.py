@@ -64,6 +64,17 @@ def is_alive(process: Process) -> bool:
     return find_process(process.pid) == process
 
 
+def is_id_taken(pid: int) -> bool:
+    """Whether the id belongs to any process, be it another user's or a zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def works_in(pid: int, folder: Path) -> bool:
     """Whether the process has `folder` as its working directory (a postmaster: its data)."""
     if _ON_LINUX:

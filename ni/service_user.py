@@ -322,4 +322,4 @@ def _place_elsewhere(link: Path, user: ServiceUser, system_folder: Path) -> Path
 
 
 def _reaches(user: ServiceUser, folder: Path) -> bool:
-    return user.can("/bin/sh", "-c", _CAN_ENTER_AND_WRITE, "sh", str(folder.absolute()))
+    return user.can("/bin/sh", "-c", _CAN_ENTER_AND_WRITE, "sh", str(folder.resolve()))

@@ -5,13 +5,14 @@ An expected failure (`NiError`) is one plain line on standard error and exit cod
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 
 import typer
+from pydantic import ValidationError
 
+from ni.cli import client, core, migrate, replay, up
 from ni.errors import NiError
+from ni.settings import Settings
 
 app = typer.Typer(
     name="ni",
@@ -21,9 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _name in ("up", "core", "client", "migrate", "replay"):
-    if importlib.util.find_spec(f"ni.cli.{_name}") is not None:
-        importlib.import_module(f"ni.cli.{_name}").register(app)
+for module in (up, core, client, migrate, replay):
+    module.register(app)
 
 
 def main() -> None:
@@ -32,3 +32,13 @@ def main() -> None:
         app()
     except NiError as error:
         sys.exit(f"ni: {error}")
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        sys.exit(f"ni: {_wrong_settings(error)}")
+
+
+def _wrong_settings(error: ValidationError) -> str:
+    """Which environment variables are wrong and why, without repeating their values."""
+    wrong = (f"NI_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+    return "; ".join(wrong)

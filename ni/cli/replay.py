@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,8 +18,8 @@ from ni.clock import monotonic
 from ni.core_ledger import core_session
 from ni.errors import NiError
 from ni.money import minor_digits
-from ni.replay import Plan, Replay, ReplayReport, Sender, prepare, survey
-from ni.replay.sender import ANSWER_TIMEOUT_S, PATIENCE_S
+from ni.replay import Plan, Replay, ReplayReport, RestDoor, Sender, prepare, survey
+from ni.replay.sender import PATIENCE_S
 from ni.settings import load_settings
 
 INTERRUPTED_EXIT: Final = 130
@@ -65,14 +64,8 @@ async def _replay(
     file: Path, currency: str, url: str, key: str, in_flight: int, patience_s: int
 ) -> ReplayReport:
     plan = await _prepare(file, currency)
-    async with httpx.AsyncClient(
-        base_url=url,
-        headers={"Authorization": f"Bearer {key}"},
-        limits=httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight),
-        timeout=ANSWER_TIMEOUT_S,
-        trust_env=False,
-    ) as http:
-        sender = Sender(http, patience_s=patience_s)
+    with closing(RestDoor(url, key, connections=in_flight)) as door:
+        sender = Sender(door, patience_s=patience_s)
         started = monotonic()
         with _bar(plan.survey.rows) as bar:
             run = Replay(plan, sender, in_flight=in_flight, on_answer=bar.show)

@@ -74,8 +74,6 @@ def api_address(client: str, base_url: str, key: str) -> tuple[str, str]:
     url = base_url or (run.base_url if run else "")
     if not url:
         raise NiError("NI does not run here: start it with `ni up` or give --base-url and NI_KEY")
-    if not url.startswith(("http://", "https://")):
-        raise NiError(f"{url!r} is not an address such as http://127.0.0.1:8080")
     secret = key or (run.keys.get(client, "") if run else "")
     if not secret:
         raise NiError(f"{home / RUN_FILE} has no key of the client {client}: set NI_KEY")

@@ -50,7 +50,7 @@ def run_down() -> None:
 
 
 def _tell(line: str) -> None:
-    _console.print(f"[dim]·[/dim] {escape(line)}")
+    _console.print(f"[dim]-[/dim] {escape(line)}")
 
 
 def _show(ready: Ready) -> None:
@@ -61,7 +61,7 @@ def _show(ready: Ready) -> None:
     if ready.clients:
         _console.print(f"  keys       {run_file} (clients {', '.join(ready.clients)})")
     else:
-        _console.print(f"  addresses  {run_file}; a key: ni client add NAME --scopes …")
+        _console.print(f"  addresses  {run_file}; a key: ni client add NAME --scopes ...")
     _console.print(f"  logs       {escape(str(ready.logs))}")
     if "cash" in ready.clients:
         _console.print("\nThe balance of a demo account:")

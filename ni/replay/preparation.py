@@ -34,26 +34,39 @@ async def prepare(connection: asyncpg.Connection, survey: Survey) -> Plan:
     An account that exists stays as it is: so a second run finds the first one's. When the core's
     next business date lies before the file's last day, the business date becomes that day. Raises
     NiError when an existing account cannot be the file's: of another kind or currency, or with
-    another balance although nothing was ever booked on it.
+    another balance although nothing was ever booked on it; nothing is changed then.
     """
+    chunks = list(_chunks(_wanted(survey)))
+    limits: dict[str, int] = {}
+    for chunk in chunks:
+        limits |= await _limits(connection, chunk)
     dates = await business_dates(connection)
     if dates is None or dates[1] < survey.last_day:
         await set_business_date(connection, survey.last_day)
-    wanted = _wanted(survey)
-    limits: dict[str, int] = {}
     created = 0
-    while chunk := list(islice(wanted, _CHUNK_ACCOUNTS)):
+    for chunk in chunks:
         created += len(await open_accounts(connection, chunk))
-        names = [line.account for line in chunk]
-        rows = await connection.fetch(query("core_account_read"), names)
-        booked_rows = await connection.fetch(query("core_account_booked"), names)
-        booked = {row["account"] for row in booked_rows}
-        found = {row["account"]: row for row in rows}
-        for line in chunk:
-            row = found[line.account]
-            _refuse_other(line, row, is_booked=line.account in booked)
-            limits[line.account] = row["credit_limit"]
     return Plan(survey, limits, created)
+
+
+async def _limits(connection: asyncpg.Connection, chunk: list[AccountLine]) -> dict[str, int]:
+    """The credit limits that the accounts have in the core, or will have once they are opened."""
+    names = [line.account for line in chunk]
+    booked = {row["account"] for row in await connection.fetch(query("core_account_booked"), names)}
+    rows = await connection.fetch(query("core_account_read"), names)
+    found = {row["account"]: row for row in rows}
+    limits = {}
+    for line in chunk:
+        row = found.get(line.account)
+        if row is not None:
+            _refuse_other(line, row, is_booked=line.account in booked)
+        limits[line.account] = line.credit_limit if row is None else row["credit_limit"]
+    return limits
+
+
+def _chunks(wanted: Iterator[AccountLine]) -> Iterator[list[AccountLine]]:
+    while chunk := list(islice(wanted, _CHUNK_ACCOUNTS)):
+        yield chunk
 
 
 def _wanted(survey: Survey) -> Iterator[AccountLine]:

@@ -1,26 +1,24 @@
-"""One posting over REST, sent until it is answered or patience ends, always with the same key."""
+"""One posting, sent until it is answered or patience ends, always with the same key."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import SystemRandom
 from typing import Any, Final
 
-import httpx
-
 from ni.clock import monotonic
 from ni.errors import NiError, Unavailable
+from ni.replay.rest import Door, NoAnswer, Reply
 
 PATIENCE_S: Final = 60
 """How long a row is tried again before the replay gives up."""
 
-ANSWER_TIMEOUT_S: Final = 30
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MAX_S: Final = 5.0
 
-_PATH: Final = "/v1/postings"
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _NO_RIGHT: Final = frozenset({401, 403})
 _random: Final = SystemRandom()
@@ -38,10 +36,10 @@ class Answer:
 
 
 class Sender:
-    """Sends postings through one HTTP client. `patience_s` limits the retries of each."""
+    """Sends postings through `door`. `patience_s` limits the retries of each."""
 
-    def __init__(self, client: httpx.AsyncClient, *, patience_s: float = PATIENCE_S) -> None:
-        self._client = client
+    def __init__(self, door: Door, *, patience_s: float = PATIENCE_S) -> None:
+        self._door = door
         self._patience_s = patience_s
         self._hurry = asyncio.Event()
 
@@ -58,18 +56,14 @@ class Sender:
         deadline = monotonic() + self._patience_s
         retries = 0
         while True:
-            started = monotonic()
             try:
-                response = await self._client.post(
-                    _PATH, json=body, headers={"Idempotency-Key": key}
-                )
-            except httpx.TransportError as error:
-                trouble, pause_s = f"{type(error).__name__}: {error}", 0.0
+                reply = await self._door.post(body, key)
+            except NoAnswer as error:
+                trouble, pause_s = str(error), 0.0
             else:
-                if response.status_code not in _TRY_AGAIN:
-                    latency_us = int((monotonic() - started) * 1_000_000)
-                    return _answer(response, latency_us, retries)
-                trouble, pause_s = f"HTTP {response.status_code}", _retry_after_s(response)
+                if reply.status not in _TRY_AGAIN:
+                    return _answer(reply, retries)
+                trouble, pause_s = f"HTTP {reply.status}", _retry_after_s(reply)
             pause_s = max(pause_s, _backoff_s(retries))
             if self._hurry.is_set() or monotonic() + pause_s > deadline:
                 raise Unavailable(f"NI gave no answer ({trouble}); run the replay again later")
@@ -84,25 +78,24 @@ class Sender:
             return
 
 
-def _answer(response: httpx.Response, latency_us: int, retries: int) -> Answer:
+def _answer(reply: Reply, retries: int) -> Answer:
     try:
-        document = response.json()
+        document = json.loads(reply.content)
     except ValueError as error:
-        raise NiError(f"HTTP {response.status_code} without JSON: that is not NI") from error
+        raise NiError(f"HTTP {reply.status} without JSON: that is not NI") from error
     if not isinstance(document, dict):
-        raise NiError(f"HTTP {response.status_code} without a JSON object: that is not NI")
-    if response.status_code in _NO_RIGHT:
+        raise NiError(f"HTTP {reply.status} without a JSON object: that is not NI")
+    if reply.status in _NO_RIGHT:
         raise NiError(
             f"NI refused the key: {document.get('detail')}. "
             "Replaying needs the scopes posting:write and posting:force"
         )
-    replayed = response.headers.get("Idempotent-Replayed") == "true"
-    return Answer(response.status_code, document, replayed, latency_us, retries)
+    return Answer(reply.status, document, reply.replayed, reply.latency_us, retries)
 
 
-def _retry_after_s(response: httpx.Response) -> float:
-    text: str = response.headers.get("Retry-After", "")
-    return min(float(text), BACKOFF_MAX_S) if text.isdecimal() else 0.0
+def _retry_after_s(reply: Reply) -> float:
+    text = reply.retry_after
+    return min(float(text), BACKOFF_MAX_S) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _backoff_s(retries: int) -> float:

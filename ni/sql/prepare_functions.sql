@@ -1,4 +1,4 @@
--- Functions of this session alone that quote the names and passwords which DDL takes no parameters for.
+-- Functions of this session alone: they quote names and passwords where DDL takes no parameters.
 CREATE OR REPLACE FUNCTION pg_temp.prepare_role(role_name text, secret text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -18,7 +18,7 @@ import redis
 
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.errors import NiError
-from ni.postgres_server import SUPERUSER, run_blocking
+from ni.postgres_server import BUNDLE, SUPERUSER, run_blocking
 from ni.private_file import Secrets
 from ni.processes import find_process
 from ni.service_user import DEFAULT_USERS, ServiceUser, choose_user
@@ -164,7 +164,6 @@ def test_valkey_wants_its_password_and_keeps_nothing(valkey: EmbeddedValkey) -> 
         ("synchronous_commit", "on"),
         ("data_checksums", "on"),
         ("listen_addresses", "127.0.0.1"),
-        ("unix_socket_directories", ""),
         ("server_encoding", "UTF8"),
         ("password_encryption", "scram-sha-256"),
         ("max_connections", "200"),
@@ -212,7 +211,7 @@ def test_interrupted_first_start_is_begun_anew(home: Path) -> None:
     server = EmbeddedPostgres(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            EmbeddedPostgres, "_make_data", lambda *_: os.mkdir(home / "postgres/data.new")
+            EmbeddedPostgres, "_make_data", lambda *_: (home / "postgres/data.new").mkdir()
         )
         with pytest.raises(NiError, match="does not start"):
             server.start()
@@ -332,10 +331,10 @@ def test_ordinary_user_has_everything_in_the_home(home: Path, postgres: Embedded
     def work() -> None:
         server = EmbeddedPostgres(home)
         server.start()
-        keep(server, "an ordinary user's")
+        keep(server, "of an ordinary user")
         server.stop()
         server.start()
-        assert kept(server) == "an ordinary user's"
+        assert kept(server) == "of an ordinary user"
         server.stop()
 
     assert as_user(user, work) == ""
@@ -344,8 +343,6 @@ def test_ordinary_user_has_everything_in_the_home(home: Path, postgres: Embedded
 
 
 def postgres_is_reachable(user: ServiceUser) -> bool:
-    from ni.postgres_server import BUNDLE
-
     return BUNDLE.usable_by(user, BUNDLE.installed_at())
 
 

@@ -105,6 +105,16 @@ async def test_kind_and_currency_never_change(core: asyncpg.Connection, tmp_path
     assert await account(core, "ACC-1") == ("customer", "CZK", 10_000, 0, "active", "C1")
 
 
+async def test_an_internal_account_never_gets_a_position(
+    core: asyncpg.Connection, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await load(core, tmp_path, CASH)
+    report = await load(core, tmp_path, "INT-CASH,customer,CZK,1,0,active,")
+    assert counts(report) == (0, 0, 0, 1)
+    assert counts(await load(core, tmp_path, CASH.replace("-500.00", "1"))) == (0, 1, 0, 0)
+    assert await owner.fetchval("SELECT count(*) FROM ni.position") == 0
+
+
 async def test_an_ni_movement_fixes_the_balance(
     core: asyncpg.Connection, owner: asyncpg.Connection, tmp_path: Path
 ) -> None:

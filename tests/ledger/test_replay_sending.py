@@ -9,22 +9,30 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ni.errors import NiError, Unavailable
+from ni.money import format_amount
 from ni.replay import Plan, Replay, ReplayReport, Sender, survey
 from ni.replay import sender as sender_module
+from ni.replay.rest import NoAnswer, Reply
 from tests.ledger.statements import write_statement
 
-Trouble = Callable[[int, dict[str, str]], httpx.Response | Exception | None]
+Trouble = Callable[[int, Mapping[str, str]], Reply | NoAnswer | None]
 
 
-class Stub(httpx.AsyncBaseTransport):
+def reply(status: int, document: object = None, retry_after: str = "") -> Reply:
+    """A reply with JSON in it, or with the text itself."""
+    content = document if isinstance(document, str) else json.dumps(document)
+    return Reply(status, content.encode(), False, retry_after, 100)
+
+
+class Stub:
     """Keeps balances with the accounts' openings; `trouble` may answer in its place."""
 
     def __init__(self, balances: dict[str, int], trouble: Trouble | None = None) -> None:
@@ -34,40 +42,40 @@ class Stub(httpx.AsyncBaseTransport):
         self.awaited_call = 1
         self.reached = asyncio.Event()
         self.keys: list[str] = []
-        self.bodies: list[dict[str, str]] = []
+        self.bodies: list[Mapping[str, str]] = []
         self.busy: Counter[str] = Counter()
         self.busy_at_once = 0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def post(self, body: Mapping[str, str], key: str) -> Reply:
         self.calls += 1
         call = self.calls
         if call == self.awaited_call:
             self.reached.set()
-        asked = json.loads(request.content)
-        customer = min(asked["debit_account"], asked["credit_account"])
+        customer = min(body["debit_account"], body["credit_account"])
         self.busy[customer] += 1
         assert self.busy[customer] == 1, "two rows of one account in flight"
         self.busy_at_once = max(self.busy_at_once, self.busy.total())
         await asyncio.sleep(0.001)
         self.busy[customer] -= 1
-        outcome = self.trouble(call, asked) if self.trouble else None
-        if isinstance(outcome, Exception):
+        outcome = self.trouble(call, body) if self.trouble else None
+        if isinstance(outcome, NoAnswer):
             raise outcome
         if outcome is not None:
             return outcome
-        self.keys.append(request.headers["Idempotency-Key"])
-        self.bodies.append(asked)
-        return httpx.Response(201, json=self.book(asked))
+        self.keys.append(key)
+        self.bodies.append(body)
+        return reply(201, self.book(body))
 
-    def book(self, asked: dict[str, str]) -> dict[str, Any]:
-        """The answer's two sides, with the limits of the plan added."""
-        minor = int(asked["amount"].replace(".", ""))
+    def book(self, body: Mapping[str, str]) -> dict[str, Any]:
+        """The answer's two sides; balances hold the limits too."""
+        minor = int(body["amount"].replace(".", ""))
         answer: dict[str, Any] = {"debit": {}, "credit": {}}
         for side, sign in (("debit", -1), ("credit", 1)):
-            name = asked[f"{side}_account"]
+            name = body[f"{side}_account"]
             if name in self.balances:
                 self.balances[name] += sign * minor
-                answer[side]["available_after"] = f"{self.balances[name] / 100:.2f}"
+                after = format_amount(self.balances[name], "CZK")
+                answer[side]["available_after"] = after
         return answer
 
 
@@ -85,9 +93,7 @@ def stub_of(plan: Plan, trouble: Trouble | None = None) -> Stub:
 async def replayed(
     plan: Plan, stub: Stub, *, in_flight: int = 4, patience_s: float = 5
 ) -> ReplayReport:
-    async with httpx.AsyncClient(transport=stub, base_url="http://ni") as http:
-        sender = Sender(http, patience_s=patience_s)
-        return await Replay(plan, sender, in_flight=in_flight).run()
+    return await Replay(plan, Sender(stub, patience_s=patience_s), in_flight=in_flight).run()
 
 
 @pytest.fixture
@@ -124,18 +130,15 @@ async def test_many_accounts_are_in_flight(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        httpx.Response(503, headers={"Retry-After": "0"}, json={"code": "overloaded"}),
-        httpx.Response(503, headers={"Retry-After": "soon"}),
-        httpx.Response(429, json={"code": "rate_limited"}),
-        httpx.ConnectError("refused"),
-        httpx.ReadError("broken"),
-        httpx.ReadTimeout("late"),
-        httpx.RemoteProtocolError("gone"),
+        reply(503, {"code": "overloaded"}, retry_after="0"),
+        reply(503, "not JSON", retry_after="soon"),
+        reply(429, {"code": "rate_limited"}),
+        NoAnswer("ConnectionRefusedError"),
     ],
-    ids=str,
+    ids=["503", "503 with a strange wish", "429", "no answer"],
 )
 async def test_what_passes_is_tried_again_with_the_same_key(
-    plan: Plan, failure: httpx.Response | Exception
+    plan: Plan, failure: Reply | NoAnswer
 ) -> None:
     stub = stub_of(plan, lambda call, _: failure if call in (3, 4) else None)
     report = await replayed(plan, stub)
@@ -156,24 +159,22 @@ async def test_the_server_s_wish_to_wait_is_obeyed(
     wishes = {1: "3", 2: "999"}
     stub = stub_of(
         plan,
-        lambda call, _: (
-            httpx.Response(503, headers={"Retry-After": wishes[call]}) if call in wishes else None
-        ),
+        lambda call, _: reply(503, {}, retry_after=wishes[call]) if call in wishes else None,
     )
     await replayed(plan, stub, in_flight=1, patience_s=60)
     assert pauses == [3.0, sender_module.BACKOFF_MAX_S]
 
 
 async def test_patience_ends(plan: Plan) -> None:
-    stub = stub_of(plan, lambda call, _: httpx.ConnectError("refused") if call > 2 else None)
-    with pytest.raises(Unavailable, match=r"no answer \(ConnectError: refused\)"):
+    stub = stub_of(plan, lambda call, _: NoAnswer("it is away") if call > 2 else None)
+    with pytest.raises(Unavailable, match=r"no answer \(it is away\)"):
         await replayed(plan, stub, in_flight=1, patience_s=0.3)
     assert len(stub.keys) == 2
 
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_key_without_the_right_ends_the_replay(plan: Plan, status: int) -> None:
-    refusal = httpx.Response(status, json={"detail": "this needs the scope posting:force"})
+    refusal = reply(status, {"detail": "this needs the scope posting:force"})
     stub = stub_of(plan, lambda *_: refusal)
     with pytest.raises(NiError, match="this needs the scope posting:force"):
         await replayed(plan, stub)
@@ -182,14 +183,14 @@ async def test_a_key_without_the_right_ends_the_replay(plan: Plan, status: int) 
 @pytest.mark.parametrize(
     ("response", "message"),
     [
-        (httpx.Response(201, text="hello"), "HTTP 201 without JSON"),
-        (httpx.Response(404, text="[1]"), "HTTP 404 without a JSON object"),
-        (httpx.Response(201, json={"debit": {}}), "the answer has no available_after"),
-        (httpx.Response(201, json={"credit": {"available_after": None}}), "no available_after"),
-        (httpx.Response(201, json={"credit": {"available_after": "x"}}), "no available_after"),
+        (reply(201, "hello"), "HTTP 201 without JSON"),
+        (reply(404, "[1]"), "HTTP 404 without a JSON object"),
+        (reply(201, {"debit": {}}), "the answer has no available_after"),
+        (reply(201, {"credit": {"available_after": None}}), "no available_after"),
+        (reply(201, {"credit": {"available_after": "x"}}), "no available_after"),
     ],
 )
-async def test_a_server_that_is_not_ni(plan: Plan, response: httpx.Response, message: str) -> None:
+async def test_a_server_that_is_not_ni(plan: Plan, response: Reply, message: str) -> None:
     with pytest.raises(NiError, match=message):
         await replayed(plan, stub_of(plan, lambda *_: response), in_flight=1)
 
@@ -199,7 +200,7 @@ async def test_refusals_are_counted_and_the_first_told(tmp_path: Path) -> None:
         f"{number},1993-01-04,ACC-{number:02},credit,VKLAD,,1.00,1.00,," for number in range(30)
     ]
     plan = plan_of(write_statement(tmp_path, lines))
-    refusal = httpx.Response(409, json={"code": "account_closed", "detail": "it is closed"})
+    refusal = reply(409, {"code": "account_closed", "detail": "it is closed"})
     report = await replayed(plan, stub_of(plan, lambda *_: refusal))
     assert (report.rows, report.refusals, report.mismatches) == (30, 30, 0)
     assert not report.is_clean
@@ -208,7 +209,7 @@ async def test_refusals_are_counted_and_the_first_told(tmp_path: Path) -> None:
 
 
 async def test_a_server_error_is_no_approval(plan: Plan) -> None:
-    stub = stub_of(plan, lambda call, _: httpx.Response(500, json={}) if call == 9 else None)
+    stub = stub_of(plan, lambda call, _: reply(500, {}) if call == 9 else None)
     report = await replayed(plan, stub)
     assert report.refusals == 1
     assert "refused http_500" in report.faults[0]
@@ -228,9 +229,8 @@ async def test_replayed_answers_are_counted(plan: Plan) -> None:
     assert report.replayed == 0
     stub = stub_of(plan)
 
-    def earlier(_: int, asked: dict[str, str]) -> httpx.Response:
-        headers = {"Idempotent-Replayed": "true"}
-        return httpx.Response(201, headers=headers, json=stub.book(asked))
+    def earlier(_: int, asked: Mapping[str, str]) -> Reply:
+        return replace(reply(201, stub.book(asked)), replayed=True)
 
     stub.trouble = earlier
     report = await replayed(plan, stub)
@@ -246,14 +246,13 @@ async def test_stopping_finishes_what_is_in_flight_and_no_more(tmp_path: Path) -
     plan = plan_of(write_statement(tmp_path, lines))
     stub = stub_of(plan)
     stub.awaited_call = 40
-    async with httpx.AsyncClient(transport=stub, base_url="http://ni") as http:
-        run = Replay(plan, Sender(http), in_flight=4)
-        running = asyncio.create_task(run.run())
-        await stub.reached.wait()
-        run.stop()
-        run.stop()
-        async with asyncio.timeout(2):
-            report = await running
+    run = Replay(plan, Sender(stub), in_flight=4)
+    running = asyncio.create_task(run.run())
+    await stub.reached.wait()
+    run.stop()
+    run.stop()
+    async with asyncio.timeout(2):
+        report = await running
     assert report.interrupted
     assert 36 <= report.rows == len(stub.keys) <= 44
     assert not report.is_clean
@@ -261,14 +260,13 @@ async def test_stopping_finishes_what_is_in_flight_and_no_more(tmp_path: Path) -
 
 
 async def test_stopping_does_not_wait_for_a_server_that_is_away(plan: Plan) -> None:
-    stub = stub_of(plan, lambda *_: httpx.Response(503, headers={"Retry-After": "5"}))
-    async with httpx.AsyncClient(transport=stub, base_url="http://ni") as http:
-        run = Replay(plan, Sender(http), in_flight=4)
-        running = asyncio.create_task(run.run())
-        await stub.reached.wait()
-        run.stop()
-        async with asyncio.timeout(1):
-            report = await running
+    stub = stub_of(plan, lambda *_: reply(503, {}, retry_after="5"))
+    run = Replay(plan, Sender(stub), in_flight=4)
+    running = asyncio.create_task(run.run())
+    await stub.reached.wait()
+    run.stop()
+    async with asyncio.timeout(1):
+        report = await running
     assert report.interrupted
     assert report.rows == 0
 
@@ -289,16 +287,15 @@ async def test_the_file_is_read_no_further_than_it_must(
     ]
     plan = plan_of(write_statement(tmp_path, lines))
     stub = stub_of(plan)
-    async with httpx.AsyncClient(transport=stub, base_url="http://ni") as http:
-        run = Replay(plan, Sender(http), in_flight=4)
-        most = 0
+    run = Replay(plan, Sender(stub), in_flight=4)
+    most = 0
 
-        def look(_: ReplayReport) -> None:
-            nonlocal most
-            most = max(most, run._waiting)
+    def look(_: ReplayReport) -> None:
+        nonlocal most
+        most = max(most, run._waiting)
 
-        run._on_answer = look
-        report = await run.run()
+    run._on_answer = look
+    report = await run.run()
     assert report.is_clean
     assert most == 10
 

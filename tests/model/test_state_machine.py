@@ -16,7 +16,8 @@ from tests.support.api_process import Servers
 
 TORTURE: Final = os.environ.get("NI_TORTURE") == "1"
 EXAMPLES: Final = 1000 if TORTURE else 16
-STEPS: Final = 60 if TORTURE else 40
+STEPS: Final = 80 if TORTURE else 50
+PHASES: Final = (Phase.generate, Phase.shrink) if TORTURE else (Phase.generate,)
 
 
 @pytest.mark.parametrize("buckets", [1, 8])
@@ -37,7 +38,7 @@ def test_every_answer_is_the_models(servers: Servers, tmp_path: Path, buckets: i
                 deadline=None,
                 database=None,
                 derandomize=not TORTURE,
-                phases=(Phase.generate, Phase.shrink),
+                phases=PHASES,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -99,13 +99,13 @@ class World:
     def get(self, path: str, client: str = "payments", **params: str | int) -> Answer:
         return self.run(self._callers[client].get(path, **params))
 
-    def pages(self, path: str) -> list[dict[str, Any]]:
+    def pages(self, path: str, **filters: str) -> list[dict[str, Any]]:
         """All items of a list, three a page."""
         items: list[dict[str, Any]] = []
         token: str | None = None
         while True:
             more = {} if token is None else {"page_token": token}
-            answer = self.get(path, page_size=3, **more)
+            answer = self.get(path, page_size=3, **filters, **more)
             assert answer.status == 200, answer.content
             (page,) = [value for value in answer.body.values() if isinstance(value, list)]
             assert len(page) <= 3
@@ -114,8 +114,8 @@ class World:
             if token is None:
                 return items
 
-    def send_batch(self, model: Model, mode: str, commands: list[Command], ids: list[str]) -> Model:
-        """Send a batch and compare each result; returns the model as it is afterwards."""
+    def send_batch(self, model: Model, mode: str, commands: list[Command], ids: list[str]) -> None:
+        """Send a batch and compare each result."""
         items = [item_of(command, one) for command, one in zip(commands, ids, strict=True)]
         content = json.dumps({"mode": mode, "items": items}).encode()
         answer = self.send("payments", "/v1/batches", content, "unused")
@@ -129,20 +129,22 @@ class World:
         culprit = first_refused(model, commands, self.now) if mode == "atomic" else None
         for index, (command, result) in enumerate(zip(commands, results, strict=True)):
             assert result["replayed"] is False
-            outcome = Refused("batch_refused")
-            if culprit is None or culprit == index:
-                check_answer(model, model.decide(command, self.now), answer_of(result), self.now)
+            if culprit is None:
+                outcome = model.decide(command, self.now)
             else:
-                check_answer(model, outcome, answer_of(result), self.now)
-        return model
+                outcome = culprit[1] if index == culprit[0] else Refused("batch_refused")
+            check_answer(model, outcome, answer_of(result), self.now)
 
 
-def first_refused(model: Model, commands: list[Command], now: datetime) -> int | None:
-    """Which command an atomic batch fails at, tried on a copy; None when it is approved."""
+def first_refused(
+    model: Model, commands: list[Command], now: datetime
+) -> tuple[int, Refused] | None:
+    """Which command an atomic batch fails at and why, tried on a copy; None: it is approved."""
     trial = copy.deepcopy(model)
     for index, command in enumerate(commands):
-        if isinstance(trial.decide(command, now), Refused):
-            return index
+        outcome = trial.decide(command, now)
+        if isinstance(outcome, Refused):
+            return index, outcome
     return None
 
 

@@ -48,7 +48,7 @@ def send_after_checkpoint() -> None:
         checkpoint("answering")
         await send_now(reply, channel)
 
-    api.replies.Reply.send = send  # type: ignore[method-assign]  # a test puts a hook in
+    api.replies.Reply.send = send  # type: ignore[assignment,method-assign]  # a test puts a hook in
 
 
 def shift_clock(shift: timedelta) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Self
 
@@ -34,6 +35,8 @@ class OwnPostgres:
     def kill(self) -> None:
         """SIGKILL to the postmaster alone; its sessions find out by themselves."""
         os.kill(self._server.pid, signal.SIGKILL)
+        while self._server.is_alive():  # asks, and so reaps the child
+            time.sleep(0.005)
 
     def start_again(self) -> None:
         """Start on the same data and port; returns when it takes connections."""

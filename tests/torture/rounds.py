@@ -63,11 +63,11 @@ async def torture_bench(home: Path, buckets: int = 1) -> AsyncIterator[Bench]:
 async def kill_api(bench: Bench, point: str, draw: random.Random) -> None:
     """Kill the process under load at a named point or at any moment, start it again, and count."""
     running = asyncio.create_task(bench.load.run())
-    await asyncio.sleep(draw.uniform(0.05, 0.3))
+    await asyncio.sleep(draw.uniform(0.1, 0.6))
     if point == "random":
         bench.api.kill(signal.SIGKILL)
     else:
-        bench.trigger.write_text(f"{point} {draw.randrange(1, 30)} KILL")
+        bench.trigger.write_text(f"{point} {draw.randrange(1, 60)} KILL")
         await wait_until_dead(bench.api, point)
     bench.load.stop()
     await running

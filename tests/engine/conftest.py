@@ -1,0 +1,24 @@
+"""An engine for each test; a test parametrizes `limits` to choose its settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.engine.world import World, open_world
+from tests.support.databases import Database
+
+
+@pytest.fixture
+def limits() -> dict[str, Any]:
+    """Settings that differ from the defaults."""
+    return {}
+
+
+@pytest.fixture
+async def world(database: Database, limits: dict[str, Any]) -> AsyncIterator[World]:
+    """A running engine on a fresh database."""
+    async with open_world(database, **limits) as opened:
+        yield opened

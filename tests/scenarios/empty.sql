@@ -1,0 +1,3 @@
+-- Takes every movement and account away, so that the next scenario begins with an empty bank.
+truncate ni.position, ni.state, ni.applied, ni.hold, ni.posting, ni.request, ni.outbox,
+         core.entry, core.packet, core.block, core.account;

@@ -1,0 +1,151 @@
+"""Plays scenarios: a core ledger, the clients of the demo, and the real API on a real database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from ni.demo import CLIENTS
+from ni.money import parse_balance
+from tests.scenarios.script import CORE, Scenario, Step
+from tests.support.api_process import ApiProcess
+from tests.support.bank import Bank
+from tests.support.caller import Answer, Caller, fresh_key, http_client
+from tests.support.clock import install_clock, set_clock
+from tests.support.databases import Database
+
+_EMPTY: Final = (Path(__file__).parent / "empty.sql").read_text()
+_PATHS: Final = {
+    "debit": "/v1/postings",
+    "hold": "/v1/holds",
+    "capture": "/v1/holds/{id}/capture",
+    "release": "/v1/holds/{id}/release",
+    "adjust": "/v1/holds/{id}/adjust",
+    "cancel": "/v1/postings/{id}/cancel",
+}
+NOT_STORED: Final = frozenset({400, 401, 403, 422, 429, 503})
+"""With these a later try under the same key may succeed."""
+
+
+class Stage:
+    """One API process and its database; scenarios are played on it one after the other."""
+
+    def __init__(self, bank: Bank, callers: Mapping[str, Caller]) -> None:
+        self._bank = bank
+        self._callers = callers
+        self._named: dict[str, str] = {}
+        self._said: list[tuple[Step, str, bytes, str, Answer]] = []
+
+    async def play(self, scenario: Scenario) -> None:
+        """Every step must be answered as the scenario says; afterwards all figures add up."""
+        await self._bank.owner.execute(_EMPTY)
+        await self._bank.open_ledger(scenario.business_date, scenario.next_business_date)
+        await self._bank.open_accounts(scenario.accounts)
+        self._named, self._said = {}, []
+        for step in scenario.steps:
+            await set_clock(self._bank.owner, step.at)
+            if step.who == CORE:
+                await self._core_does(scenario, step)
+            else:
+                await self._client_does(step)
+        await self._everything_is_said_again()
+        faults = await self._bank.faults()
+        assert [fault for fault in faults if not fault.endswith("is below its limit")] == []
+
+    async def _core_does(self, scenario: Scenario, step: Step) -> None:
+        if step.verb == "blocks":
+            await self._bank.block(step.target, step.body["side"])
+        elif step.verb == "unblocks":
+            await self._bank.unblock(step.target)
+        elif step.verb == "closes":
+            await self._bank.close_account(step.target)
+        else:
+            (account,) = [one for one in scenario.accounts if one.account == step.target]
+            limit = parse_balance(step.body["credit_limit"], account.currency)
+            await self._bank.set_money(step.target, account.balance, limit)
+
+    async def _client_does(self, step: Step) -> None:
+        if step.verb == "again":
+            await self._said_again(step)
+            return
+        answer = await self._ask(step)
+        outcome = "approved" if answer.status < 400 else f"refused {answer.code}"
+        assert outcome == step.outcome, f"{step.line}\n{answer.content.decode()}"
+        body = answer.body
+        found = {name: value for name, value in facts(body).items() if name in step.facts}
+        assert found == step.facts, f"{step.line}\n{answer.content.decode()}"
+        if step.name:
+            self._named[step.name] = body.get("posting_id") or body["hold_id"]
+
+    async def _ask(self, step: Step) -> Answer:
+        caller = self._callers[step.who]
+        if step.verb == "balance":
+            return await caller.get(f"/v1/accounts/{step.target}/balance")
+        if step.verb == "show":
+            answer = await caller.get(f"/v1/holds/{self._named[step.target]}")
+            if answer.status != 404:
+                return answer
+            return await caller.get(f"/v1/postings/{self._named[step.target]}")
+        path = _PATHS[step.verb].format(id=self._named.get(step.target, step.target))
+        content, key = json.dumps(step.body).encode(), fresh_key()
+        answer = await caller.send(path, content, key)
+        self._said.append((step, path, content, key, answer))
+        return answer
+
+    async def _said_again(self, step: Step) -> None:
+        """The same bytes under the same key get the same bytes back, and say so."""
+        first, path, content, key, answer = self._said[-1]
+        again = await self._callers[first.who].send(path, content, key)
+        same = (again.status, again.content, again.replayed)
+        assert step.outcome == "same answer"
+        assert same == (answer.status, answer.content, True), step.line
+
+    async def _everything_is_said_again(self) -> None:
+        """At the end of the day every request is replayed: each has its first answer, no effect."""
+        before = await self._bank.fingerprint()
+        for step, path, content, key, answer in self._said:
+            if answer.status not in NOT_STORED:
+                again = await self._callers[step.who].send(path, content, key)
+                assert (again.content, again.replayed) == (answer.content, True), step.line
+        assert await self._bank.fingerprint() == before
+
+
+def facts(body: Mapping[str, Any]) -> dict[str, str]:
+    """What a scenario may ask of an answer, by name; null is `none`."""
+    hold = body.get("hold", body)
+    debit, credit = body.get("debit", {}), body.get("credit", {})
+    found = {
+        "available": body.get("available_after", debit.get("available_after")),
+        "credit available": credit.get("available_after"),
+        "sequence": body.get("sequence", debit.get("sequence")),
+        "posting status": body.get("status") if "posting_id" in body else None,
+        "status": hold.get("status"),
+    }
+    same_names = ("booked", "pending", "held", "amount", "packet", "check", "account", "requested")
+    found |= {name: body.get(name) for name in same_names}
+    found |= {name: hold.get(name) for name in ("captured", "released", "remaining")}
+    if "available" in body:
+        found["available"] = body["available"]
+    return {name: "none" if value is None else str(value) for name, value in found.items()}
+
+
+@asynccontextmanager
+async def open_stage(database: Database, redis_url: str, home: Path) -> AsyncIterator[Stage]:
+    """An API process on this database, with a clock that scenarios set."""
+    servers = database.servers(redis_url)
+    owner = await asyncpg.connect(servers.owner_dsn)
+    try:
+        await install_clock(owner)
+        bank = Bank(owner)
+        keys = {name: await bank.add_client(name, scopes) for name, scopes in CLIENTS.items()}
+        with ApiProcess(servers, home) as api:
+            async with http_client() as http:
+                callers = {name: Caller(http, api.base_url, key) for name, key in keys.items()}
+                yield Stage(bank, callers)
+    finally:
+        await owner.close()
