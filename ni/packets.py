@@ -71,7 +71,7 @@ class Packets:
     """Runs of packets, through a pool whose transactions may last."""
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
-        self._pool = pool
+        self.pool = pool
         self._settings = settings
 
     async def unload(self, order: Order, *, accepted: bool) -> Answer:
@@ -148,7 +148,7 @@ class Packets:
 
     async def _run(self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]) -> Answer:
         timeout = self._settings.connect_timeout_ms / 1000
-        async with self._pool.acquire(timeout=timeout) as session, session.transaction():
+        async with self.pool.acquire(timeout=timeout) as session, session.transaction():
             entered = await session.fetchrow(ENTER, order.client, order.packet)
             checkpoint("entered")
             stored = await self._stored(session, order)
@@ -230,7 +230,7 @@ class Packets:
 
     async def _culprits(self, order: Order, known: set[UUID]) -> Failed:
         """The postings that the core refuses with an error, found by halves in trial runs."""
-        rows = await self._pool.fetch(
+        rows = await self.pool.fetch(
             query("packet_pending_ids"),
             order.client,
             order.packet,
@@ -252,7 +252,7 @@ class Packets:
 
     async def _trial(self, order: Order, only: list[UUID]) -> str | None:
         """Why the core refuses these postings; whatever comes out is rolled back."""
-        async with self._pool.acquire() as session:
+        async with self.pool.acquire() as session:
             transaction = session.transaction()
             await transaction.start()
             try:

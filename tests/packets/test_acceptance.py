@@ -1,0 +1,117 @@
+"""A packet that is not pre-accepted waits in the core until another client says yes or no."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from ni.decisions import Decision
+from tests.engine.world import CASH, CLIENT, cancel, made
+from tests.packets.desk import SUPERVISOR, Desk, order
+
+both = pytest.mark.parametrize("buckets", [1, 8])
+
+
+@both
+async def test_what_waits_does_not_count_in_the_core(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    posting = await desk.post(account, 30_00)
+    run = await desk.unload(accepted=False)
+    assert (run["status"], run["booked"]) == ("awaiting_acceptance", 1)
+    assert await desk.entries() == [(account, -30_00), (CASH, 30_00)]
+    assert await desk.core_balance(account) == 100_00
+    assert await desk.pending(account) == "-30.00"
+    assert await desk.statuses(posting) == ["awaiting_acceptance"]
+    refused = await desk.world.engine.submit(cancel(posting))
+    assert refused.decision is Decision.posting_awaiting_acceptance
+    assert (await desk.packet())["status"] == "awaiting_acceptance"
+
+    accepted = made(await desk.accept())
+    assert (accepted["status"], accepted["booked"]) == ("booked", 1)
+    assert await desk.core_balance(account) == await desk.world.available(account) == 70_00
+    assert await desk.pending(account) == "0.00"
+    assert await desk.core_balance(CASH) == 30_00
+    assert not await desk.world.bank.faults()
+
+
+@both
+async def test_accepting_tests_every_posting_again(desk: Desk) -> None:
+    [fine, arrested] = await desk.world.open(2, balance=100_00)
+    postings = [await desk.post(name, 10_00) for name in (fine, arrested)]
+    await desk.unload(accepted=False)
+    await desk.world.bank.block(arrested, "debit")
+    accepted = made(await desk.accept())
+    assert (accepted["status"], accepted["booked"]) == ("partly_booked", 1)
+    assert [p["code"] for p in accepted["problems"]] == ["account_blocked"]
+    assert await desk.statuses(*postings) == ["booked", "problem"]
+    assert await desk.entries() == [(fine, -10_00), (CASH, 10_00)]
+    assert await desk.pending(arrested) == "-10.00"
+
+
+async def test_rejecting_makes_postings_pending_again(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    posting = await desk.post(account, 10_00)
+    await desk.unload(accepted=False)
+    assert made(await desk.reject())["status"] == "rejected"
+    assert await desk.entries() == []
+    assert await desk.statuses(posting) == ["pending"]
+    assert (await desk.world.engine.submit(cancel(posting))).decision is Decision.approved
+    assert await desk.world.available(account) == 100_00
+    assert (await desk.accept()).decision is Decision.packet_not_waiting
+
+
+async def test_nobody_accepts_what_he_unloaded(desk: Desk) -> None:
+    [account] = await desk.world.open()
+    await desk.post(account, 1_00)
+    await desk.unload(accepted=False)
+    for answer in (
+        await desk.accept(by=CLIENT),
+        await desk.packets.reject(order(by=CLIENT), None, "no", None),
+    ):
+        assert answer.decision is Decision.same_client
+    assert await desk.core_balance(account) == 1000_00
+
+
+async def test_runs_are_accepted_by_number(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    for _ in range(2):
+        await desk.post(account, 1_00)
+        await desk.unload(accepted=False)
+    assert made(await desk.accept(number=1))["number"] == 1
+    assert (await desk.accept(number=1)).decision is Decision.packet_not_waiting
+    assert (await desk.accept(number=9)).decision is Decision.packet_not_waiting
+    assert made(await desk.accept())["number"] == 2
+    assert await desk.core_balance(account) == 98_00
+
+
+async def test_the_same_yes_twice_is_one(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    await desk.post(account, 1_00)
+    await desk.unload(accepted=False)
+    asked = order(by=SUPERVISOR)
+    first = await desk.packets.accept(asked, None, None)
+    second = await desk.packets.accept(asked, None, None)
+    assert second.replayed
+    assert second.document == first.document
+    assert await desk.core_balance(account) == 99_00
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update core.packet set status = 'accepted'",
+        "delete from core.packet",
+        "update core.entry set amount = 1",
+        "delete from core.entry",
+    ],
+)
+async def test_the_core_has_no_other_way(desk: Desk, statement: str) -> None:
+    [account] = await desk.world.open()
+    await desk.post(account, 1_00)
+    await desk.unload(accepted=False)
+    core = await asyncpg.connect(desk.world.database.core_dsn)
+    try:
+        with pytest.raises(asyncpg.RaiseError, match="through NI alone"):
+            await core.execute(statement)
+    finally:
+        await core.close()

@@ -1,0 +1,94 @@
+"""Straight-through processing: NI groups postings and unloads them itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.engine.world import CASH
+from tests.packets.desk import Desk
+from workers.packets import StraightThrough
+
+
+def _worker(desk: Desk, **limits: int) -> StraightThrough:
+    settings = desk.world.settings.model_copy(update=limits)
+    return StraightThrough(desk.packets.pool, settings)
+
+
+async def _post(desk: Desk, account: str, amount: int) -> None:
+    await desk.post(account, amount, packet=None, straight_through=True)
+
+
+async def test_what_is_marked_is_booked_without_a_word(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    await _post(desk, account, 10_00)
+    done = await _worker(desk).step()
+    assert (done.packets, done.postings) == (1, 1)
+    assert await desk.core_balance(account) == 90_00
+    assert await desk.pending(account) == "0.00"
+    [row] = await desk.world.owner.fetch("select packet, status from ni.posting")
+    assert row["packet"].startswith("stp.")
+    assert row["status"] == "booked"
+
+
+async def test_packets_are_cut_at_their_size_and_by_client(desk: Desk) -> None:
+    [account] = await desk.world.open()
+    for _ in range(5):
+        await _post(desk, account, 1_00)
+    await desk.post(account, 1_00, packet=None, straight_through=True, client="other")
+    done = await _worker(desk, stp_postings_max=2).step()
+    assert (done.packets, done.postings) == (4, 6)
+    rows = await desk.world.owner.fetch(
+        "select client, count(*) from ni.posting group by client, packet order by 1, 2"
+    )
+    assert [tuple(row) for row in rows] == [("other", 1), ("tester", 1), ("tester", 2),
+                                            ("tester", 2)]  # fmt: skip
+
+
+async def test_two_workers_do_no_harm(desk: Desk) -> None:
+    accounts = await desk.world.open(20, balance=100_00)
+    workers = [_worker(desk, stp_postings_max=7), _worker(desk, stp_postings_max=7)]
+    for _ in range(3):
+        for account in accounts:
+            await _post(desk, account, 1_00)
+        await asyncio.gather(*(worker.step() for worker in workers))
+    await workers[0].step()
+    assert {await desk.core_balance(account) for account in accounts} == {97_00}
+    assert await desk.core_balance(CASH) == 60_00
+    assert not await desk.world.bank.faults()
+
+
+async def test_by_night_it_waits(desk: Desk) -> None:
+    [account] = await desk.world.open()
+    await _post(desk, account, 1_00)
+    await desk.world.owner.execute("update ni.mode set mode = 'night'")
+    assert (await _worker(desk).step()).packets == 0
+    await desk.world.owner.execute("update ni.mode set mode = 'day'")
+    assert (await _worker(desk).step()).packets == 1
+
+
+async def test_what_a_killed_worker_has_grouped_is_taken_by_the_next(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    await _post(desk, account, 1_00)
+    pool = desk.packets.pool
+    await pool.fetch(
+        "select * from ni.group_straight_through_v1($1, 10, 10)",
+        "00000000-0000-0000-0000-000000000000",
+    )
+    assert await desk.core_balance(account) == 100_00
+    assert (await _worker(desk).step()).packets == 1
+    assert await desk.core_balance(account) == 99_00
+
+
+async def test_a_retried_problem_goes_through_again(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    await _post(desk, account, 1_00)
+    await desk.world.bank.block(account, "all")
+    worker = _worker(desk)
+    await worker.step()
+    [problem] = await desk.problems()
+    await desk.world.bank.unblock(account)
+    posting = await desk.world.owner.fetchval("select posting_id from ni.posting")
+    await desk.settle(posting, "retry")
+    await worker.step()
+    assert await desk.core_balance(account) == 99_00
+    assert (await desk.packet(problem["packet"]))["counts"]["booked"] == 1
