@@ -64,7 +64,9 @@ def test_every_decision_is_listed() -> None:
 
 def test_every_route_is_listed() -> None:
     listed = [row[:4] for row in rows(section(page(REST), "Endpoints"))]
-    expected = [[route.method, route.path, str(route.status), scope_of(route)] for route in ROUTES]
+    expected = [
+        [route.method, route.path, str(route.status), scope_of(route)] for route in ROUTES
+    ]
     assert sorted(listed) == sorted(expected)
 
 

@@ -21,18 +21,7 @@ from ni.errors import BrokenPromise
 from ni.identifiers import bucket_of
 from tests.engine.hooks import after_decide, after_locate, before_write, once
 from tests.engine.unloader import unload
-from tests.engine.world import (
-    CASH,
-    FEES,
-    World,
-    cancel,
-    capture,
-    debit,
-    decisions,
-    hold,
-    id_of,
-    made,
-)
+from tests.engine.world import CASH, FEES, World, cancel, capture, debit, decisions, hold, id_of, made
 
 if TYPE_CHECKING:
     from ni.database import Session
