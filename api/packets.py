@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal
 from uuid import UUID
 
@@ -237,7 +237,10 @@ def _id_of(token: bytes) -> UUID:
 
 def _place_of(token: bytes) -> tuple[datetime, UUID]:
     instant, _, posting_id = token.decode().partition(" ")
-    found = parse_id(posting_id)
-    if found is None:
-        raise ValueError("no problem's id")
-    return datetime.fromisoformat(instant), found
+    found, raised_at = parse_id(posting_id), datetime.fromisoformat(instant)
+    if found is None or raised_at.tzinfo is None:
+        raise ValueError("no problem's place")
+    try:
+        return raised_at.astimezone(UTC), found
+    except OverflowError as error:
+        raise ValueError("no year that there is") from error

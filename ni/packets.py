@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -33,6 +34,7 @@ UNLOAD: Final = "SELECT * FROM ni.unload_packet_v1($1, $2, $3, $4, $5, $6, $7, $
 ACCEPT: Final = "SELECT * FROM ni.accept_unload_v1($1, $2, $3, $4, $5)"
 REJECT: Final = "SELECT * FROM ni.reject_unload_v1($1, $2, $3, $4, $5, $6)"
 PROBLEMS_SHOWN_MAX: Final = 1_000
+REASON_CHARACTERS_MAX: Final = 500
 CHANGED_SINCE_VERDICT: Final = "NI003"
 BROKEN_PROMISE: Final = "NI001"
 RETRIED: Final = (
@@ -43,6 +45,7 @@ RETRIED: Final = (
 )
 
 Failed = list[tuple[UUID, str, str]]
+_Result = TypeVar("_Result")
 
 
 def checkpoint(_name: str) -> None:
@@ -67,6 +70,10 @@ class _CoreRefusedError(Exception):
     """The core answered a run with an error that no new try would mend."""
 
 
+class _KeyTakenError(Exception):
+    """Another run has kept an answer under the same key meanwhile."""
+
+
 class Packets:
     """Runs of packets, through a pool whose transactions may last."""
 
@@ -80,17 +87,20 @@ class Packets:
         Raises Unavailable when it could not be done within the setting's time, BrokenPromise.
         """
         failed: Failed = []
+        exhausted = False
+        deadline = self._deadline()
 
         async def work(session: Session, last: int) -> Answer:
             return await self._unload(session, order, last, failed, accepted=accepted)
 
         while True:
             try:
-                return await self._tried(order, work)
+                return await self._tried(order, work, deadline)
             except _CoreRefusedError as error:
-                found = await self._culprits(order, {item[0] for item in failed})
-                if not found:
+                if exhausted:
                     raise BrokenPromise(f"the core refuses the packet: {error}") from error
+                found = await self._culprits(order, {item[0] for item in failed}, deadline)
+                exhausted = not found
                 failed += found
 
     async def accept(self, order: Order, number: int | None, actor: str | None) -> Answer:
@@ -103,7 +113,7 @@ class Packets:
             row = await session.fetchrow(ACCEPT, order.client, order.packet, run, order.by, actor)
             return await self._told(session, order, row)
 
-        return await self._tried(order, work)
+        return await self._tried(order, work, self._deadline())
 
     async def reject(
         self, order: Order, number: int | None, reason: str, actor: str | None
@@ -119,21 +129,29 @@ class Packets:
             )
             return await self._told(session, order, row)
 
-        return await self._tried(order, work)
+        return await self._tried(order, work, self._deadline())
 
     # One try -----------------------------------------------------------------------------------
 
+    def _deadline(self) -> float:
+        return clock.monotonic() + self._settings.unload_timeout_s
+
     async def _tried(
-        self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]
+        self, order: Order, work: Callable[[Session, int], Awaitable[Answer]], deadline: float
     ) -> Answer:
         """Run `work` in a transaction, again while it fails for a passing reason."""
-        settings = self._settings
-        deadline = clock.monotonic() + settings.unload_timeout_s
-        pause_ms = settings.retry_pause_ms
+        return await self._again(lambda: self._run(order, work), deadline)
+
+    async def _again(self, attempt: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
+        """The result of `attempt`, tried until the deadline while it fails for a passing reason.
+
+        Raises Unavailable, BrokenPromise, or _CoreRefusedError for any other error of the core.
+        """
+        pause_ms = self._settings.retry_pause_ms
         while True:
             try:
-                return await self._run(order, work)
-            except RETRIED as error:
+                return await attempt()
+            except (*RETRIED, _KeyTakenError) as error:
                 reason: Exception = error
             except asyncpg.PostgresError as error:
                 if error.sqlstate == BROKEN_PROMISE:
@@ -144,11 +162,10 @@ class Packets:
             if clock.monotonic() + pause_ms / 1000 > deadline:
                 raise Unavailable("the packet could not be unloaded in time") from reason
             await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1000)
-            pause_ms = min(pause_ms * 2, settings.unload_pause_max_ms)
+            pause_ms = min(pause_ms * 2, self._settings.unload_pause_max_ms)
 
     async def _run(self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]) -> Answer:
-        timeout = self._settings.connect_timeout_ms / 1000
-        async with self.pool.acquire(timeout=timeout) as session, session.transaction():
+        async with self._session() as session, session.transaction():
             entered = await session.fetchrow(ENTER, order.client, order.packet)
             checkpoint("entered")
             stored = await self._stored(session, order)
@@ -186,18 +203,17 @@ class Packets:
             order.client,
             order.packet,
             row["number"],
-            row["verdict_at"],
             PROBLEMS_SHOWN_MAX,
         )
         document = unload_document(dict(row), [dict(p) for p in problems], row["problems"])
         return Answer(Decision.approved, document)
 
     async def _waiting(self, session: Session, order: Order, number: int | None) -> int | Answer:
-        """The run to accept or reject, which another client has unloaded."""
+        """The run to accept or reject: another client's packet, unloaded by another client."""
         row = await session.fetchrow(query("unload_waiting"), order.client, order.packet, number)
         if row is None:
             return refuse(Decision.packet_not_waiting)
-        if row["unloaded_by"] == order.by:
+        if order.by in (order.client, row["unloaded_by"]):
             return refuse(Decision.same_client)
         found: int = row["number"]
         return found
@@ -217,7 +233,7 @@ class Packets:
     async def _keep(self, session: Session, order: Order, answer: Answer) -> None:
         if order.key is None or answer.decision in NOT_STORED:
             return
-        await session.execute(
+        kept = await session.fetchval(
             query("request_keep"),
             order.by,
             order.key,
@@ -225,22 +241,19 @@ class Packets:
             int(answer.decision),
             answer.document,
         )
+        if not kept:
+            raise _KeyTakenError
 
     # What the core cannot book -----------------------------------------------------------------
 
-    async def _culprits(self, order: Order, known: set[UUID]) -> Failed:
+    async def _culprits(self, order: Order, known: set[UUID], deadline: float) -> Failed:
         """The postings that the core refuses with an error, found by halves in trial runs."""
-        rows = await self.pool.fetch(
-            query("packet_pending_ids"),
-            order.client,
-            order.packet,
-            self._settings.unload_postings_max,
-        )
+        rows = await self._again(lambda: self._pending(order), deadline)
         waiting = [[row[0] for row in rows if row[0] not in known]]
         found: Failed = []
         while waiting and len(found) < self._settings.unload_culprits_max:
             part = waiting.pop()
-            reason = await self._trial(order, part) if part else None
+            reason = await self._trial(order, part, deadline) if part else None
             if reason is None:
                 continue
             if len(part) == 1:
@@ -250,23 +263,36 @@ class Packets:
                 waiting += [part[half:], part[:half]]
         return found
 
-    async def _trial(self, order: Order, only: list[UUID]) -> str | None:
+    async def _pending(self, order: Order) -> list[asyncpg.Record]:
+        limit = self._settings.unload_postings_max
+        async with self._session() as session:
+            return await session.fetch(
+                query("packet_pending_ids"), order.client, order.packet, limit
+            )
+
+    async def _trial(self, order: Order, only: list[UUID], deadline: float) -> str | None:
         """Why the core refuses these postings; whatever comes out is rolled back."""
-        async with self.pool.acquire() as session:
+        try:
+            await self._again(lambda: self._rolled_back(order, only), deadline)
+        except _CoreRefusedError as error:
+            return str(error)[:REASON_CHARACTERS_MAX]
+        return None
+
+    async def _rolled_back(self, order: Order, only: list[UUID]) -> None:
+        async with self._session() as session:
             transaction = session.transaction()
             await transaction.start()
             try:
                 entered = await session.fetchrow(ENTER, order.client, order.packet)
-                number = (entered and entered["o_number"]) or 0
-                accepted = True
+                if entered is None or entered["o_number"] is None:
+                    return  # the core has closed: the next try of the packet says so
+                number, accepted = entered["o_number"] + 1, True
                 await session.fetchrow(
-                    UNLOAD, order.client, order.packet, number + 1, accepted, order.by, [], only,
+                    UNLOAD, order.client, order.packet, number, accepted, order.by, [], only,
                     len(only),
                 )  # fmt: skip
-            except RETRIED:
-                raise
-            except asyncpg.PostgresError as error:
-                return str(error)[:500]
             finally:
                 await transaction.rollback()
-        return None
+
+    def _session(self) -> AbstractAsyncContextManager[Session]:
+        return self.pool.acquire(timeout=self._settings.connect_timeout_ms / 1000)

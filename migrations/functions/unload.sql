@@ -446,6 +446,10 @@ BEGIN
      WHERE e.packet_id = v_run.core_packet_id AND e.posting_id = t.posting_id;
     UPDATE core.packet AS c SET status = 'accepted', booked_at = v_judged.o_at
      WHERE c.packet_id = v_run.core_packet_id;
+    -- They count from now on, so they are booked now.
+    UPDATE core.entry AS e SET booked_at = v_judged.o_at, business_date = l.business_date
+      FROM core.ledger AS l
+     WHERE e.packet_id = v_run.core_packet_id;
     PERFORM ni.mark_postings_v1(v_good, 'awaiting_acceptance', 'booked', p_packet, p_number,
                                 v_judged.o_at);
     PERFORM ni.apply_customers_v1(v_good);

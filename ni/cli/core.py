@@ -9,12 +9,13 @@ from typing import Annotated
 import asyncpg
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ni import core_ledger
 from ni.cli.support import file_progress, in_core, output, parse_date, parse_instant
 from ni.core_file import COLUMNS, check_account, parse_limit
 from ni.core_ledger import CoreAccount
+from ni.core_statement import CoreEntry, Statement, read_statement
 from ni.errors import NiError
 from ni.money import format_amount
 
@@ -42,6 +43,16 @@ From = Annotated[
 To = Annotated[
     datetime | None,
     typer.Option("--to", parser=parse_instant, metavar="TIME", help="End, if there is one."),
+]
+
+
+FromDay = Annotated[
+    date | None,
+    typer.Option("--from", parser=parse_date, metavar="DATE", help="The first business date."),
+]
+ToDay = Annotated[
+    date | None,
+    typer.Option("--to", parser=parse_date, metavar="DATE", help="The first one not shown."),
 ]
 
 
@@ -137,6 +148,60 @@ def limit(
 def account_(account: Account) -> None:
     """Show an account as the core has it."""
     output.print(_table(in_core(lambda connection: core_ledger.show_account(connection, account))))
+
+
+@core.command()
+def statement(
+    account: Account,
+    begin: FromDay = None,
+    end: ToDay = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 1_000,
+) -> None:
+    """Show an account's entries in the core, each with the balance after it."""
+    found = in_core(
+        lambda connection: read_statement(connection, account, begin=begin, end=end, limit=limit)
+    )
+    output.print(_statement(found))
+
+
+def _statement(statement: Statement) -> Table:
+    def money(minor: int) -> str:
+        return format_amount(minor, statement.currency)
+
+    table = Table(
+        "business date",
+        "value date",
+        Column("amount", justify="right"),
+        Column(statement.currency, justify="right"),
+        "packet",
+        "text",
+        title=statement.account,
+        title_justify="left",
+    )
+    table.add_row("opening", "", "", money(statement.opening))
+    for entry in statement.entries:
+        table.add_row(
+            str(entry.business_date),
+            str(entry.value_date),
+            money(entry.amount),
+            "waiting" if entry.waits else money(entry.balance_after),
+            _packet(entry),
+            _text(entry),
+        )
+    table.add_row("closing", "", "", money(statement.closing))
+    return table
+
+
+def _packet(entry: CoreEntry) -> str:
+    """Which run of which packet brought it; empty: the core's own booking."""
+    if entry.packet is None:
+        return ""
+    return escape(f"{entry.client} {entry.packet}, run {entry.number}")
+
+
+def _text(entry: CoreEntry) -> str:
+    texts = (entry.reference, entry.narrative, entry.legal_reference)
+    return escape(" ".join(text for text in texts if text))
 
 
 def _table(account: CoreAccount) -> Table:

@@ -1,4 +1,4 @@
-"""`ni replay`: a bank's recorded statement through the REST API, every balance compared."""
+"""`ni replay`: a bank's recorded statement through the REST API and into the core, all compared."""
 
 from __future__ import annotations
 
@@ -17,9 +17,21 @@ from ni.cli.support import api_address, known
 from ni.clock import monotonic
 from ni.core_ledger import core_session
 from ni.errors import NiError
-from ni.money import minor_digits
-from ni.replay import Plan, Replay, ReplayReport, RestDoor, Sender, prepare, survey
+from ni.money import format_amount, minor_digits
+from ni.replay import (
+    Outcome,
+    Plan,
+    Replay,
+    ReplayReport,
+    RestDoor,
+    Sender,
+    check,
+    pending,
+    prepare,
+    survey,
+)
 from ni.replay.sender import PATIENCE_S
+from ni.replay.unloading import AT_ONCE
 from ni.settings import load_settings
 
 INTERRUPTED_EXIT: Final = 130
@@ -43,7 +55,7 @@ def replay(
     key: Annotated[str, typer.Option(envvar="NI_KEY", help="The client's key, likewise.")] = "",
     patience: Annotated[int, typer.Option(min=1, help="Seconds of trying a row.")] = PATIENCE_S,
 ) -> None:
-    """Replay a statement; exit code 1 when a row was refused or a balance differs.
+    """Replay a statement and unload it; exit code 1 when anything is refused or differs.
 
     It may be interrupted and run again: what was answered before is answered the same.
     """
@@ -63,22 +75,29 @@ def replay(
 async def _replay(
     file: Path, currency: str, url: str, key: str, in_flight: int, patience_s: int
 ) -> ReplayReport:
-    plan = await _prepare(file, currency)
-    with closing(RestDoor(url, key, connections=in_flight)) as door:
+    core = known(load_settings().core_database_url, "NI_CORE_DATABASE_URL")
+    plan = await _prepare(core, file, currency)
+    with closing(RestDoor(url, key, connections=in_flight + AT_ONCE)) as door:
         sender = Sender(door, patience_s=patience_s)
+        before = await pending(sender, plan.survey.internal_accounts, currency)
         started = monotonic()
         with _bar(plan.survey.rows) as bar:
             run = Replay(plan, sender, in_flight=in_flight, on_answer=bar.show)
             with _stops(run):
                 report = await run.run()
-    _tell(report, monotonic() - started)
+        seconds = monotonic() - started
+        if not report.interrupted:
+            async with core_session(core) as connection:
+                await check(sender, connection, plan.survey, report, before)
+    _tell(report, seconds)
+    if report.outcome is not None:
+        _tell_outcome(report, report.outcome, currency)
     return report
 
 
-async def _prepare(file: Path, currency: str) -> Plan:
+async def _prepare(core: str, file: Path, currency: str) -> Plan:
     found = survey(file, currency)
-    dsn = known(load_settings().core_database_url, "NI_CORE_DATABASE_URL")
-    async with core_session(dsn) as connection:
+    async with core_session(core) as connection:
         plan = await prepare(connection, found)
     typer.echo(
         f"{found.rows} rows of {len(found.accounts)} accounts; "
@@ -154,4 +173,23 @@ def _tell(report: ReplayReport, seconds: float) -> None:
         f"{seconds:.1f} s, {report.rows / max(seconds, 0.001):,.0f} rows/s, "
         f"p50 {report.latency_ms(50):.1f} ms, p99 {report.latency_ms(99):.1f} ms, "
         f"{report.retries} retries"
+    )
+
+
+def _tell_outcome(report: ReplayReport, outcome: Outcome, currency: str) -> None:
+    posted, debits, credits_ = (
+        format_amount(minor, currency)
+        for minor in (outcome.posted, outcome.debits, outcome.credits)
+    )
+    typer.echo(
+        f"{outcome.packets} packets, {outcome.unbooked_packets} not wholly booked, "
+        f"{outcome.problems} problems, {report.packet_refusals} refusals"
+    )
+    typer.echo(
+        f"NI: {outcome.pending_accounts} of {outcome.accounts} accounts pending, "
+        f"debits {posted}, credits {posted} {currency}"
+    )
+    typer.echo(
+        f"core: {outcome.different_balances} balances other than the statement's, "
+        f"debits {debits}, credits {credits_} {currency}"
     )

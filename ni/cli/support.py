@@ -80,6 +80,12 @@ def api_address(client: str, base_url: str, key: str) -> tuple[str, str]:
     return url, secret
 
 
+def clients_of_run() -> list[str]:
+    """The clients whose keys `ni up` has noted; empty when NI does not run here."""
+    run = read_run(load_settings().home)
+    return sorted(run.keys) if run else []
+
+
 def parse_date(text: str) -> date:
     """An option's date. Raises typer.BadParameter for anything but YYYY-MM-DD."""
     try:

@@ -2,13 +2,27 @@
 
 `statement` reads the file, `preparation` opens its accounts in the core, `sender` posts its
 rows through `rest` and `driver` keeps many accounts in flight and each account in the file's order.
+`unloading` takes each date's packets to the core, `checks` compares NI and the core at the end.
 """
 
+from ni.replay.checks import check, pending
 from ni.replay.driver import Replay
 from ni.replay.preparation import Plan, prepare
-from ni.replay.report import ReplayReport
+from ni.replay.report import Outcome, ReplayReport
 from ni.replay.rest import RestDoor
 from ni.replay.sender import Sender
 from ni.replay.statement import Survey, survey
 
-__all__ = ["Plan", "Replay", "ReplayReport", "RestDoor", "Sender", "Survey", "prepare", "survey"]
+__all__ = [
+    "Outcome",
+    "Plan",
+    "Replay",
+    "ReplayReport",
+    "RestDoor",
+    "Sender",
+    "Survey",
+    "check",
+    "pending",
+    "prepare",
+    "survey",
+]

@@ -3,6 +3,7 @@
 A reader feeds one chain of rows an account, at most LOOK_AHEAD_ROWS rows ahead. An account whose
 chain is not empty stands once in the queue; whoever takes it sends its first row, compares the
 answer and puts it back. So no account has two rows in flight, and a long chain holds up nobody.
+Packets are unloaded beside all that, see `unloading`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from ni.replay.preparation import Plan
 from ni.replay.report import ReplayReport
 from ni.replay.sender import Answer, Sender
 from ni.replay.statement import Row, read_rows
+from ni.replay.unloading import AT_ONCE, Unloading
 
 LOOK_AHEAD_ROWS: Final = 10_000
 _YIELD_EVERY_ROWS: Final = 100
+_PATH: Final = "/v1/postings"
 _CREATED: Final = 201
 
 
 class Replay:
-    """One run over a prepared statement. `stop()` ends it early, after the rows in flight."""
+    """One run over a prepared statement. `stop()` ends it early, after what is in flight."""
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Replay:
         self._sender = sender
         self._in_flight = in_flight
         self._on_answer = on_answer
+        self._unloading = Unloading(plan.survey, sender, self.report)
         self._chains: dict[str, deque[Row]] = {}
         self._ready: asyncio.Queue[str | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(LOOK_AHEAD_ROWS)
@@ -49,22 +53,25 @@ class Replay:
         self._stopped = False
 
     def stop(self) -> None:
-        """No further row is sent. What was not answered is left to the next run."""
+        """No further row or packet is sent. What was not answered is left to the next run."""
         if not self._stopped:
             self._stopped = True
+            self._unloading.stop()
             self._sender.hurry()
             self._room.release()
             self._dismiss()
 
     async def run(self) -> ReplayReport:
-        """Sends every row of the file and compares every answer.
+        """Sends every row of the file, compares every answer and unloads every packet.
 
         Raises NiError when the server does not answer within the sender's patience, refuses the
         key or is not NI; the rows answered until then are kept by NI and replayed by a next run.
         """
         workers = (self._work() for _ in range(self._in_flight))
-        await asyncio.gather(self._feed(), *workers)
-        self.report.interrupted = self.report.rows < self.report.rows_in_file
+        unloaders = (self._unload() for _ in range(AT_ONCE))
+        await asyncio.gather(self._feed(), *workers, *unloaders)
+        left = self.report.packets < len(self._plan.survey.packets)
+        self.report.interrupted = left or self.report.rows < self.report.rows_in_file
         if self._failure is not None:
             raise self._failure
         return self.report
@@ -83,7 +90,13 @@ class Replay:
             self._fail(error)
         self._is_read = True
         if not self._waiting:
-            self._dismiss()
+            self._all_answered()
+
+    async def _unload(self) -> None:
+        try:
+            await self._unloading.work()
+        except NiError as error:
+            self._fail(error)
 
     def _append(self, row: Row) -> None:
         self._waiting += 1
@@ -116,17 +129,18 @@ class Replay:
         self._room.release()
         self._waiting -= 1
         if self._is_read and not self._waiting:
-            self._dismiss()
+            self._all_answered()
 
     async def _send(self, row: Row) -> None:
         survey = self._plan.survey
-        answer = await self._sender.post(row.body(survey.currency), survey.key(row))
+        answer = await self._sender.post(_PATH, row.body(survey.currency), survey.key(row))
         self._compare(row, answer)
         report = self.report
         report.rows += 1
         report.replayed += answer.replayed
         report.retries += answer.retries
         report.latencies_us.append(answer.latency_us)
+        self._unloading.answered(row)
         if self._on_answer is not None:
             self._on_answer(report)
 
@@ -152,6 +166,10 @@ class Replay:
         if not self._stopped:
             self._failure = error
             self.stop()
+
+    def _all_answered(self) -> None:
+        self._dismiss()
+        self._unloading.no_more()
 
     def _dismiss(self) -> None:
         for _ in range(self._in_flight):

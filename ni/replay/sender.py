@@ -1,4 +1,4 @@
-"""One posting, sent until it is answered or patience ends, always with the same key."""
+"""One request, sent until it is answered or patience ends, always with the same key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any, Final
 
 from ni.clock import monotonic
 from ni.errors import NiError, Unavailable
-from ni.replay.rest import Door, NoAnswer, Reply
+from ni.replay.rest import Door
+from ni.rest_client import NoAnswer, Reply
 
 PATIENCE_S: Final = 60
-"""How long a row is tried again before the replay gives up."""
+"""How long a request is tried again before the replay gives up."""
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MAX_S: Final = 5.0
+
+SCOPES: Final = ("posting:write", "posting:force", "packet:unload", "balance:read")
 
 _TRY_AGAIN: Final = frozenset({429, 502, 503, 504})
 _NO_RIGHT: Final = frozenset({401, 403})
@@ -36,7 +39,7 @@ class Answer:
 
 
 class Sender:
-    """Sends postings through `door`. `patience_s` limits the retries of each."""
+    """Sends requests through `door`. `patience_s` limits the retries of each."""
 
     def __init__(self, door: Door, *, patience_s: float = PATIENCE_S) -> None:
         self._door = door
@@ -47,17 +50,26 @@ class Sender:
         """From now on nothing is tried again: what is not answered raises Unavailable."""
         self._hurry.set()
 
-    async def post(self, body: Mapping[str, str], key: str) -> Answer:
-        """The answer to one posting, approved or refused.
+    async def post(self, path: str, body: Mapping[str, object], key: str) -> Answer:
+        """The answer to one request, approved or refused. Raises as `get` does."""
+        return await self._sent("POST", path, body, key)
+
+    async def get(self, path: str) -> Answer:
+        """The answer to one question.
 
         Overload, an unreachable server and a broken connection are tried again with growing
         pauses. Raises Unavailable when patience ends, NiError when the key has no right.
         """
+        return await self._sent("GET", path, None, None)
+
+    async def _sent(
+        self, method: str, path: str, body: Mapping[str, object] | None, key: str | None
+    ) -> Answer:
         deadline = monotonic() + self._patience_s
         retries = 0
         while True:
             try:
-                reply = await self._door.post(body, key)
+                reply = await self._door.send(method, path, body, key)
             except NoAnswer as error:
                 trouble, pause_s = str(error), 0.0
             else:
@@ -88,7 +100,7 @@ def _answer(reply: Reply, retries: int) -> Answer:
     if reply.status in _NO_RIGHT:
         raise NiError(
             f"NI refused the key: {document.get('detail')}. "
-            "Replaying needs the scopes posting:write and posting:force"
+            f"Replaying needs the scopes {', '.join(SCOPES)}"
         )
     return Answer(reply.status, document, reply.replayed, reply.latency_us, retries)
 

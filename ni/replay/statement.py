@@ -97,6 +97,11 @@ class Row:
         return own or BY_OPERATION.get(self.operation, OTHER)
 
     @property
+    def packet(self) -> str:
+        """The packet that takes it to the core: one for each day and kind."""
+        return f"{self.day}.{self.kind.name}"
+
+    @property
     def opening(self) -> int:
         """The balance before it, in minor units."""
         signed = self.amount if self.direction == "credit" else -self.amount
@@ -112,7 +117,7 @@ class Row:
             "credit_account": credit,
             "amount": format_amount(self.amount, currency),
             "currency": currency,
-            "packet": f"{self.day}.{kind.name}",
+            "packet": self.packet,
             "type": kind.type,
             "check": "none" if self.is_own else "available",
             "value_date": self.day.isoformat(),
@@ -131,11 +136,20 @@ class AccountSurvey:
     first_line: int
     opening: int
     lowest: int
+    closing: int
 
     @property
     def credit_limit(self) -> int:
         """The deepest overdraft, zero when there is none."""
         return max(0, -self.lowest)
+
+
+@dataclass(slots=True)
+class DaySurvey:
+    """What the file shows of a date."""
+
+    rows: int = 0
+    packets: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -148,11 +162,24 @@ class Survey:
     rows: int = 0
     last_day: date = date.min
     accounts: dict[str, AccountSurvey] = field(default_factory=dict)
+    days: dict[date, DaySurvey] = field(default_factory=dict)
     internal_accounts: set[str] = field(default_factory=set)
+
+    @property
+    def packets(self) -> set[str]:
+        """The packets of all dates."""
+        return set().union(*(day.packets for day in self.days.values()))
 
     def key(self, row: Row) -> str:
         """The idempotency key of a row: the same for the same content, wherever the file lies."""
         return f"replay-{self.content[:_KEY_HASH_DIGITS]}-{row.seq}"
+
+    def unload_key(self, packet: str, after_run: int = 0) -> str:
+        """The idempotency key of a packet's unload that comes after its run of that number.
+
+        A packet's first unload is 0's: the same in every replay of the same content.
+        """
+        return f"replay-{self.content[:_KEY_HASH_DIGITS]}-{packet}-{after_run}"
 
 
 def survey(path: Path, currency: str) -> Survey:
@@ -161,9 +188,13 @@ def survey(path: Path, currency: str) -> Survey:
     for row in read_rows(path, currency):
         account = result.accounts.get(row.account)
         if account is None:
-            account = AccountSurvey(row.line, row.opening, row.opening)
+            account = AccountSurvey(row.line, row.opening, row.opening, row.opening)
             result.accounts[row.account] = account
         account.lowest = min(account.lowest, row.balance_after)
+        account.closing = row.balance_after
+        day = result.days.setdefault(row.day, DaySurvey())
+        day.rows += 1
+        day.packets.add(row.packet)
         result.rows += 1
         result.last_day = max(result.last_day, row.day)
         result.internal_accounts.add(row.kind.internal_account)

@@ -1,6 +1,6 @@
--- The first problems that a run raised.
+-- The first problems that a run raised, when it was unloaded or when it was accepted.
 SELECT posting_id, code, detail
   FROM ni.problem
- WHERE client = $1 AND packet = $2 AND number = $3 AND raised_at = $4
+ WHERE client = $1 AND packet = $2 AND number = $3
  ORDER BY posting_id
- LIMIT $5;
+ LIMIT $4;

@@ -1,4 +1,4 @@
-"""`ni replay` through the real API: twice, interrupted, and a bank's whole year."""
+"""`ni replay` through the real API into the core: twice, interrupted, and a bank's whole year."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ import pytest
 from ni.clients import add_client
 from ni.core_file import parse_line
 from ni.core_ledger import (
+    block,
     business_dates,
     core_session,
     open_accounts,
     set_business_date,
     set_limit,
     show_account,
+    unblock,
 )
 from ni.errors import NiError
 from ni.migrate import FOLDER
@@ -31,6 +33,7 @@ from ni.session import connected
 from tests.ledger.statements import SMALL, write_statement
 from tests.support.api_process import ApiProcess, Servers
 from tests.support.bank import Bank
+from tests.support.caller import Caller, http_client
 
 ROOT = FOLDER.parent
 COMMAND_SECONDS = 280
@@ -44,6 +47,7 @@ class Scene:
     servers: Servers
     home: Path
     api: ApiProcess
+    keys: dict[str, str]
 
     def ni(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """The command line, begun."""
@@ -79,10 +83,11 @@ def scene(servers: Servers, tmp_path: Path) -> Iterator[Scene]:
 
     async def add_clients() -> dict[str, str]:
         async with connected(servers.owner_dsn) as connection:
-            scopes = ("posting:write", "posting:force")
+            scopes = ("posting:write", "posting:force", "packet:unload", "balance:read")
             return {
                 "payments": await add_client(connection, "payments", scopes),
-                "weak": await add_client(connection, "weak", ["posting:write"]),
+                "weak": await add_client(connection, "weak", [scopes[0], *scopes[2:]]),
+                "chief": await add_client(connection, "chief", ["problem:resolve"]),
             }
 
     keys = asyncio.run(add_clients())
@@ -97,7 +102,7 @@ def scene(servers: Servers, tmp_path: Path) -> Iterator[Scene]:
             pid=os.getpid(),
         )
         write_run(tmp_path, run)
-        yield Scene(servers, tmp_path, api)
+        yield Scene(servers, tmp_path, api, keys)
 
 
 def in_core(scene: Scene, *accounts: str) -> dict[str, tuple[int, int]]:
@@ -117,8 +122,12 @@ def test_a_small_statement_twice(scene: Scene, tmp_path: Path) -> None:
     assert (code, errors) == (0, "")
     assert "9 rows of 2 accounts; 8 accounts opened in the core" in output
     assert "9 of 9 rows, 0 refusals, 0 mismatches, 0 replayed" in output
-    opened = {"ACC-1": (0, 1_360), "ACC-2": (100_000, 10_020), "INT-CASH": (0, 0)}
-    assert in_core(scene, *opened) == opened
+    assert "8 packets, 0 not wholly booked, 0 problems, 0 refusals" in output
+    total = "debits 2615.80, credits 2615.80 CZK"
+    assert f"NI: 0 of 8 accounts pending, {total}" in output
+    assert f"core: 0 balances other than the statement's, {total}" in output
+    closed = {"ACC-1": (-1_360, 1_360), "ACC-2": (-10_020, 10_020), "INT-CASH": (45_000, 0)}
+    assert in_core(scene, *closed) == closed
     before = scene.bank_facts()
     assert before[1] == []
 
@@ -127,6 +136,71 @@ def test_a_small_statement_twice(scene: Scene, tmp_path: Path) -> None:
     assert "0 accounts opened in the core" in output
     assert "9 of 9 rows, 0 refusals, 0 mismatches, 9 replayed" in output
     assert scene.bank_facts() == before
+
+
+def test_a_problem_is_told_and_once_it_is_solved_the_next_run_is_clean(
+    scene: Scene, tmp_path: Path
+) -> None:
+    async def arrest() -> None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            line = ["ACC-1", "customer", "CZK", "0", "14.60", "active", ""]
+            await open_accounts(connection, [parse_line(1, line)])
+            await block(connection, "ACC-1", "debit", "order 7")
+
+    async def release() -> None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            await unblock(connection, "ACC-1")
+        async with http_client() as http:
+            chief = Caller(http, scene.api.base_url, scene.keys["chief"])
+            [problem] = (await chief.get("/v1/problems")).body["items"]
+            path = f"/v1/problems/{problem['posting_id']}/resolve"
+            settled = await chief.post(path, {"action": "retry", "reason": "released"})
+            assert settled.status == 200
+
+    asyncio.run(arrest())
+    path = write_statement(tmp_path, ["1,1993-01-04,ACC-1,debit,VYBER,SLUZBY,14.60,-14.60,,"])
+    code, output, errors = scene.run("replay", path)
+    assert code == 1
+    assert "1 of 1 rows, 0 refusals, 0 mismatches" in output
+    assert "1 packets, 1 not wholly booked, 1 problems, 0 refusals" in output
+    assert "NI: 2 of 2 accounts pending, debits 14.60, credits 14.60 CZK" in output
+    assert "core: 1 balances other than the statement's, debits 0.00, credits 0.00" in output
+    for fault in (
+        ": account_blocked: ACC-1: order 7",
+        "packet 1993-01-04.fee: problems",
+        "ACC-1: -14.60 is pending still",
+        "INT-FEES: 14.60 is pending still",
+        "ACC-1: the statement ends with -14.60, the core has 0.00",
+        "debits and credits of NI and the core are not the same",
+    ):
+        assert fault in errors
+
+    asyncio.run(release())
+    code, output, errors = scene.run("replay", path)
+    assert (code, errors) == (0, "")
+    assert "1 packets, 0 not wholly booked, 0 problems, 0 refusals" in output
+    before = scene.bank_facts()
+    assert before[1] == []
+    assert scene.run("replay", path)[0] == 0
+    assert scene.bank_facts() == before
+
+
+def test_what_others_have_pending_is_theirs(scene: Scene, tmp_path: Path) -> None:
+    async def others() -> None:
+        async with core_session(scene.servers.core_dsn) as connection:
+            lines = ["OTHER,customer,CZK,9.00,0,active,", "INT-CASH,internal,CZK,0,0,active,"]
+            await open_accounts(connection, [parse_line(1, line.split(",")) for line in lines])
+            await set_business_date(connection, date(1993, 1, 8))
+        asked = {"debit_account": "OTHER", "credit_account": "INT-CASH", "amount": "9.00"}
+        async with http_client() as http:
+            caller = Caller(http, scene.api.base_url, scene.keys["weak"])
+            answer = await caller.post("/v1/postings", asked | {"currency": "CZK", "packet": "p"})
+            assert answer.status == 201
+
+    asyncio.run(others())
+    code, output, errors = scene.run("replay", write_statement(tmp_path))
+    assert (code, errors) == (0, "")
+    assert "NI: 0 of 8 accounts pending" in output
 
 
 def test_a_limit_that_changes_between_the_runs(scene: Scene, tmp_path: Path) -> None:
@@ -253,15 +327,18 @@ def wait_for_postings(scene: Scene, wanted: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_bank_s_whole_year(scene: Scene) -> None:
-    """27,215 real movements; every balance after each of them is the bank's own."""
+    """27,215 real movements: every balance after each is the bank's own, in NI and in the core."""
     if not YEAR.exists():
         pytest.skip(f"the bank's statement is not there: {YEAR}")
-    code, output, errors = scene.run("replay", YEAR)
-    assert (code, errors) == (0, "")
-    assert "27215 of 27215 rows, 0 refusals, 0 mismatches, 0 replayed" in output
-    before = scene.bank_facts()
-    assert before[1] == []
-    code, output, errors = scene.run("replay", YEAR)
-    assert (code, errors) == (0, "")
-    assert "27215 of 27215 rows, 0 refusals, 0 mismatches, 27215 replayed" in output
-    assert scene.bank_facts() == before
+    before = None
+    for replayed in (0, 27215):
+        code, output, errors = scene.run("replay", YEAR)
+        assert (code, errors) == (0, "")
+        assert f"27215 of 27215 rows, 0 refusals, 0 mismatches, {replayed} replayed" in output
+        assert " packets, 0 not wholly booked, 0 problems, 0 refusals" in output
+        assert "NI: 0 of 1116 accounts pending" in output
+        assert "core: 0 balances other than the statement's" in output
+        after = scene.bank_facts()
+        assert after[1] == []
+        assert before in (None, after), "the second run changes nothing"
+        before = after

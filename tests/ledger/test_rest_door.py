@@ -9,9 +9,11 @@ from contextlib import closing
 import pytest
 
 from ni.errors import NiError
-from ni.replay.rest import NoAnswer, RestDoor
+from ni.replay.rest import RestDoor
+from ni.rest_client import NoAnswer
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+PATH = "/v1/postings"
 BODY = {"amount": "1.00"}
 ANSWER = (
     b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
@@ -51,8 +53,8 @@ class Server:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
             return False
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        self.requests.append(head + await reader.readexactly(length))
+        _, _, length = head.lower().partition(b"content-length: ")
+        self.requests.append(head + await reader.readexactly(int(length.split(b"\r\n")[0] or 0)))
         return True
 
 
@@ -63,7 +65,7 @@ async def test_a_connection_is_kept() -> None:
 
     async with Server(serve) as server:
         with closing(RestDoor(server.url + "/prefix/", "ni_key", connections=1)) as door:
-            replies = [await door.post(BODY, f"key-{number}") for number in range(3)]
+            replies = [await door.send("POST", PATH, BODY, f"key-{number}") for number in range(3)]
     assert server.connections == 1
     assert [(one.status, one.content, one.replayed, one.retry_after) for one in replies] == [
         (201, b"{}", True, "7")
@@ -81,6 +83,21 @@ async def test_a_connection_is_kept() -> None:
     assert body == b'{"amount": "1.00"}'
 
 
+async def test_a_question_has_neither_body_nor_key() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(ANSWER)
+
+    async with Server(serve) as server:
+        with closing(RestDoor(server.url, "ni_key", connections=1)) as door:
+            assert (await door.send("GET", "/v1/packets", None, None)).status == 201
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"GET /v1/packets HTTP/1.1\r\n")
+    assert b"Idempotency-Key" not in head
+    assert b"Content-Type" not in head
+    assert body == b""
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"", ANSWER[:20], ANSWER[:-1], b"SSH-2.0-OpenSSH\r\n\r\n"],
@@ -95,8 +112,8 @@ async def test_what_is_no_answer_and_the_next_try(answer: bytes) -> None:
     async with Server(serve) as server:
         with closing(RestDoor(server.url, "ni_key", connections=1)) as door:
             with pytest.raises(NoAnswer):
-                await door.post(BODY, "key")
-            assert (await door.post(BODY, "key")).status == 201
+                await door.send("POST", PATH, BODY, "key")
+            assert (await door.send("POST", PATH, BODY, "key")).status == 201
 
 
 async def test_nobody_there() -> None:
@@ -104,7 +121,7 @@ async def test_nobody_there() -> None:
         closing(RestDoor("http://127.0.0.1:1", "ni_key", connections=1)) as door,
         pytest.raises(NoAnswer, match="ConnectionRefusedError"),
     ):
-        await door.post(BODY, "key")
+        await door.send("POST", PATH, BODY, "key")
 
 
 async def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +136,7 @@ async def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
             closing(RestDoor(server.url, "ni_key", connections=1)) as door,
             pytest.raises(NoAnswer, match="TimeoutError"),
         ):
-            await door.post(BODY, "key")
+            await door.send("POST", PATH, BODY, "key")
 
 
 async def test_closing_ends_what_still_waits() -> None:
@@ -132,7 +149,7 @@ async def test_closing_ends_what_still_waits() -> None:
 
     async with Server(serve) as server:
         door = RestDoor(server.url, "ni_key", connections=1)
-        posting = asyncio.create_task(door.post(BODY, "key"))
+        posting = asyncio.create_task(door.send("POST", PATH, BODY, "key"))
         await waits.wait()
         await asyncio.to_thread(door.close)
         with pytest.raises(NoAnswer):

@@ -48,6 +48,18 @@ async def test_accepting_tests_every_posting_again(desk: Desk) -> None:
     assert await desk.pending(arrested) == "-10.00"
 
 
+async def test_the_problems_of_a_run_are_those_of_both_its_verdicts(desk: Desk) -> None:
+    [early, late, fine] = await desk.world.open(3, balance=100_00)
+    for name in (early, late, fine):
+        await desk.post(name, 10_00)
+    await desk.world.bank.block(early, "debit")
+    assert (await desk.unload(accepted=False))["problems_total"] == 1
+    await desk.world.bank.block(late, "debit")
+    accepted = made(await desk.accept())
+    assert (accepted["booked"], accepted["problems_total"]) == (1, 2)
+    assert len(accepted["problems"]) == 2
+
+
 async def test_rejecting_makes_postings_pending_again(desk: Desk) -> None:
     [account] = await desk.world.open(balance=100_00)
     posting = await desk.post(account, 10_00)

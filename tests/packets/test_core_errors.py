@@ -1,0 +1,117 @@
+"""While NI looks for what the core refuses, passing troubles stay passing troubles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ni.decisions import Decision
+from ni.errors import Unavailable
+from ni.packets import Packets
+from tests.packets.desk import Desk, open_desk, order
+from tests.support.databases import Database
+
+
+@pytest.fixture
+async def desk(database: Database) -> AsyncIterator[Desk]:
+    """A desk whose unloads wait for locks shortly and give up after two seconds."""
+    async with open_desk(database, unload_lock_timeout_ms=50, unload_timeout_s=2) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def refused(desk: Desk) -> str:
+    """A packet of four, one of which the core refuses with an error; the account of that one."""
+    names: list[str] = await desk.world.open(4)
+    for name in names:
+        await desk.post(name, 1_00, narrative=name)
+    await desk.world.owner.execute(
+        f"alter table core.entry add constraint odd check (narrative <> '{names[2]}')"
+    )
+    return names[2]
+
+
+def when_it_looks(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
+    """Let something happen after the first try, before the trial runs."""
+    pending = Packets._pending
+
+    async def then(packets: Packets, order: Any) -> Any:
+        await happens()
+        return await pending(packets, order)
+
+    monkeypatch.setattr(Packets, "_pending", then)
+
+
+async def test_a_row_that_the_core_holds_for_a_while(
+    desk: Desk, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = asyncio.Event()
+    holders: list[asyncio.Task[None]] = []
+
+    async def hold(held: asyncio.Event) -> None:
+        async with desk.world.stranger() as core, core.transaction():
+            await core.execute("select from core.account for update")
+            held.set()
+            await release.wait()
+
+    async def happens() -> None:
+        held = asyncio.Event()
+        holders.append(asyncio.create_task(hold(held)))
+        await held.wait()
+        asyncio.get_running_loop().call_later(0.3, release.set)
+
+    when_it_looks(monkeypatch, happens)
+    run = await desk.unload()
+    await asyncio.gather(*holders)
+    assert (run["booked"], run["problems_total"]) == (3, 1)
+    assert run["problems"][0]["code"] == "core_error"
+
+
+async def test_a_row_that_the_core_holds_for_too_long(
+    desk: Desk, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk.world.stranger() as core:
+
+        async def happens() -> None:
+            await core.execute("begin; select from core.account for update")
+
+        when_it_looks(monkeypatch, happens)
+        with pytest.raises(Unavailable, match="in time"):
+            await desk.packets.unload(order(), accepted=True)
+        await core.execute("rollback")
+    assert (await desk.packet())["counts"]["pending"] == 4
+    monkeypatch.undo()
+    assert (await desk.unload())["booked"] == 3
+
+
+async def test_the_core_closes_meanwhile(
+    desk: Desk, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def happens() -> None:
+        await desk.world.owner.execute("update ni.mode set mode = 'night'")
+
+    when_it_looks(monkeypatch, happens)
+    answer = await desk.packets.unload(order(), accepted=True)
+    assert answer.decision is Decision.core_closed
+
+
+async def test_an_internal_account_that_changes_under_a_trial_is_no_error_of_a_posting(
+    desk: Desk, refused: str
+) -> None:
+    """What a trial meets and a new try mends (NI003) is not told as a problem."""
+    await desk.world.owner.execute("create sequence public.trials")
+    await desk.world.owner.execute("grant usage on public.trials to public")
+    await desk.world.owner.execute(
+        "create function public.meet() returns trigger language plpgsql as $$ begin"
+        " if nextval('public.trials') = 3 then raise 'changed' using errcode = 'NI003'; end if;"
+        " return new; end $$"
+    )
+    await desk.world.owner.execute(
+        "create trigger meet after insert on core.packet for each row"
+        " execute function public.meet()"
+    )
+    run = await desk.unload()
+    assert (run["booked"], run["problems_total"]) == (3, 1)
