@@ -224,15 +224,21 @@ class Engine:
         if unit.atomic or len(unit.commands) == 1:
             unit.fail(error)
             return
-        answers = []
-        for command in unit.commands:
-            part = Unit([command], atomic=False, deadline=unit.deadline)
-            await self.process(lane, [part])
-            try:
-                answers.append((await part.answers)[0])
-            except Exception:
-                answers.append(Answer(Decision.internal_error, "{}"))
+        answers = [await self._decide_alone(command, unit.deadline) for command in unit.commands]
         unit.succeed(answers)
+
+    async def _decide_alone(self, command: Command, deadline: float) -> Answer:
+        """A command of a slice by itself; whatever fails is its own answer, which is not kept."""
+        try:
+            answers = await decide_with_retries(
+                self.pools, self.settings, self.buckets, [command], deadline, atomic=False
+            )
+        except Unavailable:
+            return Answer(Decision.overloaded, "{}")
+        except Exception:
+            log.exception("command_failed", command=type(command).__name__)
+            return Answer(Decision.internal_error, "{}")
+        return answers[0]
 
     def _answer(self, lane: Lane, units: list[Unit], answers: list[Answer]) -> None:
         start = 0

@@ -25,8 +25,8 @@ from ni.processes import (
     Process,
     end_process,
     find_process,
-    is_id_taken,
     free_port,
+    is_id_taken,
     works_in,
 )
 from ni.server_home import ServerHome, Tell, tell_nobody

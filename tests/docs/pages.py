@@ -37,7 +37,7 @@ def section(text: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every table row in `text`, heads and rules left out, `code` without its ticks."""
+    """The cells of every table row, heads and rules left out, `code` without its ticks."""
     found: list[list[str]] = []
     lines = prose(text).splitlines()
     for number, line in enumerate(lines):

@@ -67,8 +67,12 @@ class World:
 
     def advance(self, seconds: int) -> None:
         """Time passes, for the database and so for every decision."""
-        self.now += timedelta(seconds=seconds)
-        self.run(set_clock(self._bank.owner, self.now))
+        self.set_now(self.now + timedelta(seconds=seconds))
+
+    def set_now(self, instant: datetime) -> None:
+        """It is this instant now, and stays so."""
+        self.now = instant
+        self.run(set_clock(self._bank.owner, instant))
 
     def later(self, seconds: int | None) -> str | None:
         """The instant so many seconds from now, as a client writes it."""

@@ -47,7 +47,7 @@ async def test_a_stopped_process_frees_its_accounts(arena: Arena, tmp_path: Path
             own = fresh_key()
             left = asyncio.create_task(caller.post("/v1/postings", debit(name, "2.00"), own))
             assert api.process is not None
-            while not is_stopped(api.process.pid):  # noqa: ASYNC110  # a process has no event
+            while not is_stopped(api.process.pid):  # a process has no event
                 await asyncio.sleep(0.01)  # a process has no event to wait for
             began = time.monotonic()
             made(await arena.callers[0].post("/v1/postings", debit(name, "4.00")))

@@ -79,7 +79,7 @@ async def wait_until_dead(api: ApiProcess, point: str) -> None:
     """Raises TimeoutError when the process never comes to the point."""
     try:
         async with asyncio.timeout(POINT_SECONDS):
-            while api.is_running:  # noqa: ASYNC110  # a process has no event
+            while api.is_running:  # a process has no event
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise TimeoutError(f"the API never came to the point {point!r}") from error
