@@ -41,6 +41,8 @@ class Unit:
     commands: Sequence[Command]
     atomic: bool
     deadline: float
+    last: list[Answer] | None = None
+    """What was decided before the unit was put back to wait for a packet."""
     answers: asyncio.Future[list[Answer]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -49,6 +51,13 @@ class Unit:
         """Tell the caller, unless it has gone."""
         if not self.answers.done():
             self.answers.set_exception(error)
+
+    def expire(self) -> None:
+        """Tell the caller that time is up: with what was decided last, if anything was."""
+        if self.last is None:
+            self.fail(Overloaded("the deadline passed before the decision began"))
+        else:
+            self.succeed(self.last)
 
     def succeed(self, answers: list[Answer]) -> None:
         """Tell the caller, unless it has gone."""
@@ -97,7 +106,7 @@ class Lane:
             self._waiting.popleft()
             self._engine.waiting -= len(unit.commands)
             if unit.deadline < now:
-                unit.fail(Overloaded("the deadline passed before the decision began"))
+                unit.expire()
                 continue
             units.append(unit)
             size += len(unit.commands)
@@ -246,6 +255,7 @@ class Engine:
             part = answers[start : start + len(unit.commands)]
             start += len(unit.commands)
             if self._may_wait(unit, part):
+                unit.last = part
                 pause = self.settings.busy_pause_ms / 1000
                 asyncio.get_running_loop().call_later(pause, self._put_back, lane, unit)
             else:

@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
 _FENCE: Final = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-_LINK: Final = re.compile(r"\[[^\]\n]*(?:\][^\]\n]*)??\]\(([^)\s]+)\)")
+_LINK: Final = re.compile(r"\[[^\[\]]+\]\(([^)\s]+)\)")
 _SPLIT: Final = re.compile(r"(?<!\\)\|")
 
 

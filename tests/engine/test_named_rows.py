@@ -66,6 +66,21 @@ async def test_a_cancel_waits_for_a_packet_without_holding_anything(world: World
     assert await world.bank.faults() == []
 
 
+@pytest.mark.parametrize("limits", [{"decision_timeout_ms": 400, "lanes": 1}])
+async def test_a_cancel_whose_deadline_passes_in_the_queue_hears_why(world: World) -> None:
+    """It was begun and put back; that the lane is busy when time is up does not make it new."""
+    one, hot = await world.open(2)
+    posting = id_of(await world.engine.submit(debit(one, 100)))
+    async with taken(world, posting), world.stranger() as other, world.locked(hot, other):
+        waiting = asyncio.create_task(world.engine.submit(cancel(posting)))
+        while world.engine.waiting or not world.engine._in_flight:
+            await asyncio.sleep(0)
+        world.settings.decision_timeout_ms = 1000
+        blocking = asyncio.create_task(world.engine.submit(debit(hot, 1)))
+        assert (await waiting).decision is Decision.posting_being_unloaded
+    made(await blocking)
+
+
 @BUCKETS
 async def test_a_cancel_succeeds_when_the_packet_lets_go_in_time(world: World) -> None:
     (one,) = await world.open()

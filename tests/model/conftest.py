@@ -1,4 +1,4 @@
-"""The edge tests of a file share one world: a database with a clock, an API process, two clients."""
+"""The edge tests share one world: a database with a clock, an API process, two clients."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def world(
 ) -> Iterator[World]:
     """A world with 1 bucket and one with 8."""
     home = tmp_path_factory.mktemp("model")
-    with databases.fresh(request.param) as database:
-        with model_world(database.servers(valkey.url), home) as made:
-            yield made
+    with (
+        databases.fresh(request.param) as database,
+        model_world(database.servers(valkey.url), home) as made,
+    ):
+        yield made

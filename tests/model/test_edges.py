@@ -197,6 +197,17 @@ def test_a_refusal_stays_what_it_was(teller: Teller) -> None:
     teller.approved(teller.post("/v1/postings", body))
 
 
+def test_a_key_belongs_to_its_client(teller: Teller) -> None:
+    """Two clients may use the same key; each gets an effect of its own."""
+    account = teller.account("A", balance=10_00)
+    key, body = fresh_key(), json.dumps(teller.debit_body(account, "2.00")).encode()
+    one = teller.world.send("payments", "/v1/postings", body, key)
+    other = teller.world.send("cards", "/v1/postings", body, key)
+    assert (one.status, other.status, other.replayed) == (201, 201, False)
+    assert one.body["posting_id"] != other.body["posting_id"]
+    assert teller.balance(account)["available"] == "6.00"
+
+
 def test_an_over_capture_takes_what_the_hold_has_first(teller: Teller) -> None:
     """Only the excess must be available; forced, not even that."""
     account = teller.account("A", balance=100_00)

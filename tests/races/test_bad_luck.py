@@ -173,6 +173,47 @@ async def test_a_load_with_every_operation_adds_up(arena: Arena) -> None:
     await arena.assert_sound()
 
 
+async def test_a_full_queue_says_so(arena: Arena, tmp_path: Path) -> None:
+    """What there is no room for is refused at once with Retry-After; its key can be used again."""
+    (name,) = await arena.open_accounts(1, balance=300_00)
+    key = await arena.bank.add_client("crowd")
+    small = {"NI_QUEUE_MAX": "6"}
+    bodies = [(debit(name, "1.00"), fresh_key()) for _ in range(120)]
+    with ApiProcess(arena.apis[0].servers, tmp_path, extra_environment=small) as api:
+        async with http_client(connections=120) as http:
+            caller = Caller(http, api.base_url, key)
+            posts = [caller.post("/v1/postings", body, one) for body, one in bodies]
+            answers = await asyncio.gather(*posts)
+            full = [answer for answer in answers if answer.status == 503]
+            assert full
+            for answer in full:
+                assert_problem(answer, "overloaded")
+                assert int(answer.headers["retry-after"]) >= 1
+            for body, one in bodies:
+                made(await caller.post("/v1/postings", body, one))
+    assert await arena.available(name) == 180_00
+    await arena.assert_sound()
+
+
+async def test_a_core_that_locks_its_tables_by_day(arena: Arena) -> None:
+    """NI does not hang with it: 503 within the deadline, and service as soon as it lets go."""
+    (name,) = await arena.open_accounts(1, balance=10_00)
+    caller, owner = arena.callers[0], arena.bank.owner
+    async with owner.transaction():
+        await owner.execute("lock table core.account in access exclusive mode")
+        began = time.monotonic()
+        answers = await asyncio.gather(
+            caller.post("/v1/postings", debit(name, "1.00")),
+            caller.get(f"/v1/accounts/{name}/balance"),
+        )
+        assert time.monotonic() - began < 5
+        for answer in answers:
+            assert_problem(answer, "overloaded")
+            assert "retry-after" in answer.headers
+    made(await caller.post("/v1/postings", debit(name, "1.00")))
+    assert await arena.available(name) == 9_00
+
+
 async def test_a_client_that_hangs_up(arena: Arena) -> None:
     """It goes before its answer: the decision is whole or not there, and the key tells."""
     (name,) = await arena.open_accounts(1, balance=100_00)

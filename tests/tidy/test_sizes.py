@@ -27,7 +27,6 @@ LONG_FUNCTIONS: Final = {
 }
 LONG_SQL_FUNCTIONS: Final = {
     # Gate, mode, locks and reads in the one order that is safe: better read in one piece.
-    "migrations/functions/decide.sql ni.lock_v1": 75,
 }
 LONG_FILES: Final[dict[str, int]] = {}
 LONG_LINES: Final[dict[str, int]] = {}

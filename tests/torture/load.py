@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,6 +66,16 @@ class Load:
 
     def stop(self) -> None:
         self.stopping = True
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The load runs beside what the caller does, and has ended afterwards."""
+        work = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            self.stop()
+            await work
 
     async def _work(self) -> None:
         while not self.stopping:
