@@ -172,18 +172,18 @@ async def test_more_expired_holds_than_one_decision_sweeps(world: World) -> None
     batch = [hold(name, 1, expires_at=T0 + SECOND + i * MICROSECOND) for i in range(250)]
     answers = await world.engine.submit_batch(batch, atomic=True)
     last = id_of(answers[-1])
-    await set_clock(world.owner, T0 + 2 * SECOND)
+    await set_clock(world.owner, T0 + SECOND + 249 * MICROSECOND)
     assert await world.available(name) == 250
     assert (await world.engine.submit(capture(last))).decision is Decision.hold_expired
     left = []
-    for _ in range(3):
-        made(await world.engine.submit(debit(name, 80)))
+    for amount in (240, 0, 0):
+        made(await world.engine.submit(debit(name, amount + 1)))
         left.append(
             await world.owner.fetchval("select count(*) from ni.hold where status = 'active'")
         )
     assert left == [50, 0, 0]
-    assert (await world.engine.submit(debit(name, 11))).decision is Decision.insufficient_funds
-    assert await world.available(name) == 10
+    assert (await world.engine.submit(debit(name, 8))).decision is Decision.insufficient_funds
+    assert await world.available(name) == 7
     assert await world.bank.faults() == []
 
 

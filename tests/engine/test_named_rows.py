@@ -71,12 +71,14 @@ async def test_a_cancel_whose_deadline_passes_in_the_queue_hears_why(world: Worl
     """It was begun and put back; that the lane is busy when time is up does not make it new."""
     one, hot = await world.open(2)
     posting = id_of(await world.engine.submit(debit(one, 100)))
-    async with taken(world, posting), world.stranger() as other, world.locked(hot, other):
-        waiting = asyncio.create_task(world.engine.submit(cancel(posting)))
-        while world.engine.waiting or not world.engine._in_flight:
-            await asyncio.sleep(0)
-        world.settings.decision_timeout_ms = 1000
-        blocking = asyncio.create_task(world.engine.submit(debit(hot, 1)))
+    async with taken(world, posting), world.stranger() as other:
+        async with world.locked(hot, other):
+            waiting = asyncio.create_task(world.engine.submit(cancel(posting)))
+            await asyncio.sleep(0.1)
+            world.settings.decision_timeout_ms = 8000
+            blocking = asyncio.create_task(world.engine.submit(debit(hot, 1)))
+            await world.until_waiting()
+            await asyncio.sleep(0.4)
         assert (await waiting).decision is Decision.posting_being_unloaded
     made(await blocking)
 

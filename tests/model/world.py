@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
-import httpx
 
 from tests.model.compare import check_answer
 from tests.model.model import Account, Command, Model, Refused
@@ -162,7 +161,7 @@ def answer_of(result: dict[str, Any]) -> Answer:
     """A result of a batch as if it had been an answer of its own."""
     kind = "application/json" if result["status"] < 400 else "application/problem+json"
     content = json.dumps(result["body"]).encode()
-    return Answer(result["status"], content, httpx.Headers({"content-type": kind}))
+    return Answer(result["status"], content, {"content-type": kind})
 
 
 @contextmanager

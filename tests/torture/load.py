@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
 from tests.support.bank import CoreAccount
 from tests.support.caller import Answer, Caller, fresh_key
+from tests.support.wire import NO_ANSWER
 
 ACCOUNTS: Final = 12
 WORKERS: Final = 16
@@ -87,7 +86,7 @@ class Load:
         """Send one request and file it; False when no answer came."""
         try:
             answer = await self.caller.send(sent.path, sent.content, sent.key)
-        except httpx.HTTPError:
+        except NO_ANSWER:
             self.unanswered.append(sent)
             return False
         if answer.status == 503:
