@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import uvicorn
@@ -20,6 +21,9 @@ def main() -> int:
         settings = load_settings()
         configure_logs(settings.log_level)
         asyncio.run(check_database(settings.database_url))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The server raises the signal again after it has stopped: that is no failure.
+            signal.signal(number, lambda _number, _frame: None)
         uvicorn.run(
             create_app(settings),
             host=settings.api_host,

@@ -136,6 +136,39 @@ async def test_by_night_no_lock_on_the_core_is_taken(
     assert mode == "day" or not found
 
 
+@BUCKETS
+async def test_the_mode_cannot_change_during_a_decision(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = await world.open()
+    tried = []
+
+    async def try_gate(_session: Session, _effects: Effects) -> None:
+        tried.append(name)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await world.owner.execute("lock table ni.gate in exclusive mode nowait")
+
+    before_write(monkeypatch, try_gate)
+    made(await world.engine.submit(debit(name, 1)))
+    assert tried
+
+
+@BUCKETS
+async def test_what_meets_a_switch_waits_and_goes_by_the_new_mode(world: World) -> None:
+    """The gate is had first, the mode is read in the next statement."""
+    (name,) = await world.open()
+    await world.owner.execute(_COPY)
+    async with world.stranger() as switcher, switcher.transaction():
+        await switcher.execute("lock table ni.gate in exclusive mode")
+        await switcher.execute("update ni.mode set mode = 'night', epoch = 2")
+        decision = asyncio.create_task(world.engine.submit(debit(name, 1)))
+        read = asyncio.create_task(world.balance(name))
+        await world.until_waiting(2)
+    body = made(await decision)
+    assert (body["epoch"], body["debit"]["available_after"]) == (2, "1000999.99")
+    assert (await read)["booked"] == "1001000.00"
+
+
 async def test_the_gate_becomes_free_while_the_core_holds_its_tables_by_day(world: World) -> None:
     """The core was too early. Deciders break off their waits, so that the close can win."""
     names = await world.open(8)
@@ -231,6 +264,7 @@ async def test_a_read_that_is_tried_again_keeps_its_mode_and_session_together(
         reading = asyncio.create_task(world.balance(name))
         await world.until_waiting()
         world.pools.mode = "night"
+        await asyncio.sleep(1.5 * world.settings.lock_timeout_ms / 1000)
     balance = await reading
     assert (balance["mode"], balance["booked"]) == ("day", "1000.00")
 
