@@ -32,7 +32,8 @@ bench: venv-dev
 	@exec $(BIN)/python -m bench $(ARGS)
 
 torture: venv-dev
-	@exec $(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+	@$(BIN)/python -m tests.torture $(ARGS)
+	@NI_TORTURE=1 $(BIN)/python -m pytest --timeout 7200 tests/races tests/model
 
 venv:
 	@sh tools/venv.sh run
@@ -41,8 +42,9 @@ venv-dev:
 	@sh tools/venv.sh dev
 
 # No index address, no link and no option gets into the lists, so they serve every mirror.
-COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes \
+	--strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	--no-emit-options
 lock: venv-dev
 	@$(COMPILE) $(ARGS) --output-file requirements.txt requirements.in
 	@$(COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
@@ -50,4 +52,4 @@ lock: venv-dev
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
 	rm -rf build dist *.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.ni -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

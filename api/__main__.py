@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 
 import uvicorn
@@ -10,13 +12,18 @@ from api.app import create_app
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import load_settings
+from ni.start_checks import check_database
 
 
 def main() -> int:
     """Run until told to stop; what was submitted is decided and answered first."""
-    settings = load_settings()
-    configure_logs(settings.log_level)
     try:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        asyncio.run(check_database(settings.database_url))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The server raises the signal again after it has stopped: that is no failure.
+            signal.signal(number, lambda _number, _frame: None)
         uvicorn.run(
             create_app(settings),
             host=settings.api_host,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -54,7 +54,20 @@ def create_app(settings: Settings | None = None) -> Dispatcher:
     for route in ROUTES:
         _add_route(app, dispatcher, route)
     app.add_exception_handler(HTTPException, _framework_error)
+    app.openapi = _with_key_scheme(app.openapi)  # type: ignore[method-assign]  # FastAPI's own way
     return dispatcher
+
+
+def _with_key_scheme(describe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """The description of the API, with the keys that its operations name."""
+
+    def described() -> dict[str, Any]:
+        schema = describe()
+        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["key"] = {"type": "http", "scheme": "bearer"}
+        return schema
+
+    return described
 
 
 def _add_route(app: FastAPI, dispatcher: Dispatcher, route: Route) -> None:

@@ -62,6 +62,11 @@ def canonical_decimal(value: str) -> str:
     return f"{whole or '0'}.{fraction}" if fraction else whole
 
 
+def _positive(value: str) -> str:
+    canonical_decimal(value)
+    return value
+
+
 def _date(value: Any) -> Any:
     if isinstance(value, str) and _DATE.fullmatch(value):
         return date.fromisoformat(value)
@@ -87,7 +92,7 @@ def _uuid(value: Any) -> Any:
 AccountName = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9-]{1,34}$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_currency)]
 AmountText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}(\.[0-9]{1,4})?$")]
-CanonicalAmount = Annotated[AmountText, AfterValidator(canonical_decimal)]
+PositiveAmount = Annotated[AmountText, AfterValidator(_positive)]
 PacketName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$"),

@@ -14,14 +14,15 @@ from api.fields import (
     Actor,
     AmountText,
     Body,
-    CanonicalAmount,
     Check,
     Currency,
     DateText,
     Instant,
     Narrative,
     Override,
+    PositiveAmount,
     Reference,
+    canonical_decimal,
 )
 from api.postings import Grouping, minor_amount
 from api.problems import ProblemError
@@ -58,7 +59,7 @@ class CaptureBody(Grouping):
     """What of a hold becomes a posting, and to which account."""
 
     credit_account: AccountName
-    amount: CanonicalAmount | None = None
+    amount: PositiveAmount | None = None
     final: bool = True
     over_capture: Literal["reject", "check", "none"] = "reject"
     value_date: DateText | None = None
@@ -71,7 +72,7 @@ class CaptureBody(Grouping):
 class ReleaseBody(Body):
     """What of a hold is given back."""
 
-    amount: CanonicalAmount | None = None
+    amount: PositiveAmount | None = None
     reference: Reference | None = None
     actor: Actor | None = None
 
@@ -79,7 +80,7 @@ class ReleaseBody(Body):
 class AdjustBody(Body):
     """A hold's new total or expiry; `expires_at` null takes the expiry away."""
 
-    amount: CanonicalAmount | None = None
+    amount: PositiveAmount | None = None
     expires_at: Instant | None = None
     check: Check = "available"
     actor: Actor | None = None
@@ -89,6 +90,11 @@ class AdjustBody(Body):
         if self.amount is None and "expires_at" not in self.model_fields_set:
             raise ValueError("amount or expires_at is needed")
         return self
+
+
+def _canonical(amount: str | None) -> str | None:
+    """What makes two amounts the same one before the hold's currency is known."""
+    return None if amount is None else canonical_decimal(amount)
 
 
 def hold_command(client: Client, key: str, body: HoldBody) -> CreateHold:
@@ -145,7 +151,7 @@ def capture_command(client: Client, key: str, hold_id: UUID, body: CaptureBody) 
     legal_reference = body.override.legal_reference if body.override else None
     fields = (
         hold_id,
-        body.amount,
+        _canonical(body.amount),
         body.credit_account,
         body.packet,
         body.straight_through,
@@ -182,7 +188,9 @@ def release_command(client: Client, key: str, hold_id: UUID, body: ReleaseBody) 
     return ReleaseHold(
         client=client.name,
         key=key,
-        fingerprint=fingerprint("release", hold_id, body.amount, body.reference, body.actor),
+        fingerprint=fingerprint(
+            "release", hold_id, _canonical(body.amount), body.reference, body.actor
+        ),
         any_client=client.is_admin,
         hold_id=hold_id,
         amount=body.amount,
@@ -228,7 +236,9 @@ async def adjust_hold(call: Call) -> Reply:
     command = AdjustHold(
         client=client.name,
         key=key,
-        fingerprint=fingerprint("adjust", hold_id, body.amount, expires_at, body.check, body.actor),
+        fingerprint=fingerprint(
+            "adjust", hold_id, _canonical(body.amount), expires_at, body.check, body.actor
+        ),
         any_client=client.is_admin,
         hold_id=hold_id,
         amount=body.amount,

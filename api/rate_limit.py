@@ -8,7 +8,7 @@ decides about money.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -33,6 +33,7 @@ class _Allowance:
     second: int = -1
     left: int = 0
     spent: bool = False
+    taking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class RateLimit:
@@ -56,18 +57,29 @@ class RateLimit:
         """Whether this client may make one more request in this second."""
         if not self._limit:
             return True
-        second = int(clock.utc_now().timestamp())
         allowance = self._allowances.setdefault(client, _Allowance())
+        while True:
+            self._turn(allowance)
+            if allowance.left:
+                allowance.left -= 1
+                return True
+            if allowance.spent:
+                return False
+            async with allowance.taking:
+                await self._take_piece(client, allowance)
+
+    @staticmethod
+    def _turn(allowance: _Allowance) -> None:
+        """A new second is a new allowance."""
+        second = int(clock.utc_now().timestamp())
         if allowance.second != second:
             allowance.second, allowance.left, allowance.spent = second, 0, False
-        if allowance.left == 0 and not allowance.spent:
-            await self._take_piece(client, allowance)
-        if allowance.left == 0:
-            return False
-        allowance.left -= 1
-        return True
 
     async def _take_piece(self, client: str, allowance: _Allowance) -> None:
+        """Take a piece of the second, unless whoever was here before has taken enough."""
+        self._turn(allowance)
+        if allowance.left or allowance.spent:
+            return
         second = allowance.second
         taken = await self._count(f"ni:rate:{client}:{second}")
         if allowance.second != second:
@@ -75,7 +87,7 @@ class RateLimit:
         if taken is None:
             allowance.left, allowance.spent = self._limit, True
         elif taken <= self._limit:
-            allowance.left += self._piece
+            allowance.left = self._piece
         else:
             allowance.spent = True
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from api.clients import ClientDirectory
 from api.rate_limit import RateLimit
-from ni.base_port import check_base
 from ni.database import Pools, close_pool, open_unload_pool
 from ni.engine import Engine
-from ni.migrate import check_server, is_current
+from ni.migrate import is_current
 from ni.packet_reads import PacketReads
 from ni.packets import Packets
 from ni.reads import Reads
 from ni.settings import Settings
 from ni.sql import query
+from ni.start_checks import check_session
 
 if TYPE_CHECKING:
     from ni.database import Pool
@@ -47,8 +47,7 @@ class Services:
         write_pools = await Pools.open(settings, writers)
         read_pools = await Pools.open(settings, settings.read_connections)
         async with read_pools.day.acquire() as connection:
-            await check_server(connection)
-            await check_base(connection)
+            await check_session(connection)
             buckets = await connection.fetchval(query("installation_read"))
         engine = Engine(settings, write_pools, buckets)
         engine.start()

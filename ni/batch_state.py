@@ -66,7 +66,7 @@ class Snapshot:
     accounts: dict[str, AccountFigures] = field(default_factory=dict)
     holds: dict[UUID, Hold] = field(default_factory=dict)
     postings: dict[UUID, Posting] = field(default_factory=dict)
-    requests: dict[tuple[str, str], StoredRequest] = field(default_factory=dict)
+    requests: dict[tuple[int, str, str], StoredRequest] = field(default_factory=dict)
     expired: list[Hold] = field(default_factory=list)
     busy: frozenset[UUID] = frozenset()
 

@@ -29,6 +29,7 @@ CLOSE_LIMIT_S: Final = 2
 LOST_CONNECTION: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
@@ -144,10 +145,14 @@ class Pools:
     night: Pool
     mode: Mode = "day"
 
+    def of(self, mode: Mode) -> Pool:
+        """The pool of a mode. Take the mode once and pass it on with the pool's session."""
+        return self.day if mode == "day" else self.night
+
     @property
     def current(self) -> Pool:
-        """The pool of the mode that was true when we last looked."""
-        return self.day if self.mode == "day" else self.night
+        """The pool of the mode that was true when we last looked; for what names no base."""
+        return self.of(self.mode)
 
     @classmethod
     async def open(cls, settings: Settings, size: int) -> Pools:

@@ -59,7 +59,8 @@ def _answer(state: BatchState, command: Command) -> Answer:
     if command.key is None:
         return rule(state, command)
     requests = state.snapshot.requests
-    name = (command.client, command.key)
+    bucket = request_bucket(command, state.snapshot.buckets)
+    name = (bucket, command.client, command.key)
     stored = requests.get(name)
     if stored is not None:
         if stored.fingerprint != command.fingerprint:
@@ -68,10 +69,7 @@ def _answer(state: BatchState, command: Command) -> Answer:
     answer = rule(state, command)
     if answer.decision not in NOT_STORED:
         requests[name] = StoredRequest(command.fingerprint, answer.decision, answer.document)
-        bucket = request_bucket(command, state.snapshot.buckets)
-        state.effects.requests.append(
-            NewRequest(bucket, *name, command.fingerprint, answer, state.instant)
-        )
+        state.effects.requests.append(NewRequest(*name, command.fingerprint, answer, state.instant))
     return answer
 
 

@@ -41,6 +41,8 @@ class Unit:
     commands: Sequence[Command]
     atomic: bool
     deadline: float
+    last: list[Answer] | None = None
+    """What was decided before the unit was put back to wait for a packet."""
     answers: asyncio.Future[list[Answer]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -49,6 +51,13 @@ class Unit:
         """Tell the caller, unless it has gone."""
         if not self.answers.done():
             self.answers.set_exception(error)
+
+    def expire(self) -> None:
+        """Tell the caller that time is up: with what was decided last, if anything was."""
+        if self.last is None:
+            self.fail(Overloaded("the deadline passed before the decision began"))
+        else:
+            self.succeed(self.last)
 
     def succeed(self, answers: list[Answer]) -> None:
         """Tell the caller, unless it has gone."""
@@ -97,7 +106,7 @@ class Lane:
             self._waiting.popleft()
             self._engine.waiting -= len(unit.commands)
             if unit.deadline < now:
-                unit.fail(Overloaded("the deadline passed before the decision began"))
+                unit.expire()
                 continue
             units.append(unit)
             size += len(unit.commands)
@@ -224,15 +233,21 @@ class Engine:
         if unit.atomic or len(unit.commands) == 1:
             unit.fail(error)
             return
-        answers = []
-        for command in unit.commands:
-            part = Unit([command], atomic=False, deadline=unit.deadline)
-            await self.process(lane, [part])
-            try:
-                answers.append((await part.answers)[0])
-            except Exception:
-                answers.append(Answer(Decision.internal_error, "{}"))
+        answers = [await self._decide_alone(command, unit.deadline) for command in unit.commands]
         unit.succeed(answers)
+
+    async def _decide_alone(self, command: Command, deadline: float) -> Answer:
+        """A command of a slice by itself; whatever fails is its own answer, which is not kept."""
+        try:
+            answers = await decide_with_retries(
+                self.pools, self.settings, self.buckets, [command], deadline, atomic=False
+            )
+        except Unavailable:
+            return Answer(Decision.overloaded, "{}")
+        except Exception:
+            log.exception("command_failed", command=type(command).__name__)
+            return Answer(Decision.internal_error, "{}")
+        return answers[0]
 
     def _answer(self, lane: Lane, units: list[Unit], answers: list[Answer]) -> None:
         start = 0
@@ -240,6 +255,7 @@ class Engine:
             part = answers[start : start + len(unit.commands)]
             start += len(unit.commands)
             if self._may_wait(unit, part):
+                unit.last = part
                 pause = self.settings.busy_pause_ms / 1000
                 asyncio.get_running_loop().call_later(pause, self._put_back, lane, unit)
             else:

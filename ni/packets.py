@@ -296,3 +296,8 @@ class Packets:
 
     def _session(self) -> AbstractAsyncContextManager[Session]:
         return self.pool.acquire(timeout=self._settings.connect_timeout_ms / 1000)
+
+
+async def _p(self, order):  # type: ignore
+    return await self.pool.fetch(query("packet_pending_ids"), order.client, order.packet, 1000)
+Packets._pending = _p  # type: ignore

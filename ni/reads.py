@@ -19,7 +19,7 @@ from ni.settings import Settings
 from ni.sql import query
 
 if TYPE_CHECKING:
-    from ni.database import Session
+    from ni.database import Mode, Session
 
 BALANCE: Final = "SELECT * FROM ni.balance_v1($1, $2, $3)"
 KIND: Final = "SELECT * FROM ni.account_kind_v1($1, $2)"
@@ -112,7 +112,9 @@ class Reads:
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a query that names no base relation. Raises Unavailable."""
-        return await self._with_session(lambda session: session.fetch(sql, *arguments))
+        return await self._with_session(
+            lambda session: session.fetch(sql, *arguments), self._pools.mode
+        )
 
     async def _by_mode(
         self, read: Callable[[Session, str], Awaitable[asyncpg.Record | None]]
@@ -120,19 +122,21 @@ class Reads:
         """Read a base; when the mode has changed, again through the other pool."""
         for _ in range(TRIES):
             mode = self._pools.mode
-            row = await self._with_session(partial(_call_with_mode, read, mode))
+            row = await self._with_session(partial(_call_with_mode, read, mode), mode)
             assert row is not None, "a function with OUT parameters returns one row"
             if row["o_mode"] == mode:
                 return row
             self._pools.mode = row["o_mode"]
         raise Unavailable("the mode is changing")
 
-    async def _with_session(self, read: Callable[[Session], Awaitable[_Result]]) -> _Result:
-        """Run one read, once more on another connection when the first was lost."""
+    async def _with_session(
+        self, read: Callable[[Session], Awaitable[_Result]], mode: Mode
+    ) -> _Result:
+        """Run one read by `mode`, once more on another connection when the first was lost."""
         for left in reversed(range(TRIES)):
             try:
                 timeout = self._settings.connect_timeout_ms / 1000
-                async with self._pools.current.acquire(timeout=timeout) as session:
+                async with self._pools.of(mode).acquire(timeout=timeout) as session:
                     return await read(session)
             except (*LOST_CONNECTION, asyncpg.LockNotAvailableError) as error:
                 if not left:

@@ -50,9 +50,10 @@ async def decide_with_retries(
     pause_ms = settings.retry_pause_ms
     key_redos = 0
     while True:
+        mode = pools.mode
         try:
-            async with pools.current.acquire(timeout=settings.connect_timeout_ms / 1000) as held:
-                return await transaction.run(held, pools.mode, buckets, commands, atomic=atomic)
+            async with pools.of(mode).acquire(timeout=settings.connect_timeout_ms / 1000) as held:
+                return await transaction.run(held, mode, buckets, commands, atomic=atomic)
         except transaction.WrongMode as wrong:
             pools.mode = wrong.mode
             reason: Exception = wrong

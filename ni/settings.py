@@ -12,6 +12,8 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ni.errors import NiError
+
 RUN_FILE: Final = "run.json"
 
 
@@ -88,12 +90,18 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of the environment; what it leaves open of the servers comes from run.json."""
+    """The settings of the environment; what it leaves open of the servers comes from run.json.
+
+    Raises NiError when run.json is there and cannot be read.
+    """
     settings = Settings()
     run_file = settings.home / RUN_FILE
-    if not run_file.exists():
+    try:
+        run = json.loads(run_file.read_text())
+    except FileNotFoundError:
         return settings
-    run = json.loads(run_file.read_text())
+    except (OSError, ValueError) as error:
+        raise NiError(f"{run_file} cannot be read: {error}. Who runs NI may read it") from error
     found = {
         "database_url": settings.database_url or run.get("engine_dsn", ""),
         "owner_database_url": settings.owner_database_url or run.get("postgres_dsn", ""),

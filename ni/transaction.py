@@ -21,6 +21,7 @@ import asyncpg
 from ni.batch_state import Answer, Snapshot, StoredRequest
 from ni.clock import EPOCH
 from ni.commands import Command, accounts_of, movement_of
+from ni.database import LOST_CONNECTION
 from ni.decide import decide, request_bucket
 from ni.decisions import Decision
 from ni.identifiers import RANDOM_BITS, bucket_of, bucket_of_id
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
 LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+
+
+Locked = tuple[int, datetime, asyncpg.Record]
+"""A bucket, its instant, and what was read there."""
 
 
 class WrongMode(Exception):
@@ -149,7 +154,7 @@ async def _abandon(connection: Session, transaction: Any) -> None:
         return
     try:
         await transaction.rollback()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, *LOST_CONNECTION):
         connection.terminate()  # whatever it still held is freed with it
 
 
@@ -164,7 +169,7 @@ def _refuse_all(answers: list[Answer]) -> list[Answer] | None:
 async def _lock(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
     """Every lock call, in the buckets' order; one instant for all of them."""
     floor = EPOCH
-    locked: list[tuple[datetime, asyncpg.Record]] = []
+    locked: list[Locked] = []
     for bucket, part in sorted(plan.parts.items()):
         clients = [client for client, _ in part.keys]
         keys = [key for _, key in part.keys]
@@ -177,14 +182,12 @@ async def _lock(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
         if not row["o_complete"]:
             raise Redo("an account appeared between lock and read")
         floor = row["o_instant"]
-        locked.append((floor, row))
+        locked.append((bucket, floor, row))
     return _snapshot(plan, floor, locked)
 
 
-def _snapshot(
-    plan: Plan, instant: datetime, locked: list[tuple[datetime, asyncpg.Record]]
-) -> Snapshot:
-    last = locked[-1][1]
+def _snapshot(plan: Plan, instant: datetime, locked: list[Locked]) -> Snapshot:
+    last = locked[-1][2]
     snapshot = Snapshot(
         instant_us=(instant - EPOCH) // timedelta(microseconds=1),
         epoch=last["o_epoch"],
@@ -193,8 +196,8 @@ def _snapshot(
         buckets=plan.buckets,
         salt=random.getrandbits(RANDOM_BITS),
     )
-    for read_at, row in locked:
-        _add_rows(snapshot, row)
+    for bucket, read_at, row in locked:
+        _add_rows(snapshot, bucket, row)
         if read_at < instant:
             _require_no_expiry_between(row, read_at, instant)
     found = snapshot.holds.keys() | snapshot.postings.keys()
@@ -205,13 +208,13 @@ def _snapshot(
     return snapshot
 
 
-def _add_rows(snapshot: Snapshot, row: asyncpg.Record) -> None:
+def _add_rows(snapshot: Snapshot, bucket: int, row: asyncpg.Record) -> None:
     for view in row["o_accounts"] or ():
         snapshot.accounts[view[0]] = AccountFigures(*view)
     for view in row["o_requests"] or ():
         client, key, fingerprint, decision, document = view
         stored = StoredRequest(fingerprint, Decision(decision), document)
-        snapshot.requests[client, key] = stored
+        snapshot.requests[bucket, client, key] = stored
     for view in row["o_holds"] or ():
         snapshot.holds[view["hold_id"]] = Hold(*view[1:])
     for view in row["o_postings"] or ():

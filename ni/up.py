@@ -61,7 +61,9 @@ class StopSignal:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Takes the signals for the time of the block."""
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # Under nohup the end of the terminal is to be ignored, and stays so.
+        taken = [number for number in SIGNALS if number != signal.SIGHUP or not _is_ignored(number)]
+        before = {number: signal.signal(number, self._note) for number in taken}
         try:
             yield
         finally:
@@ -213,6 +215,10 @@ class Up:
             keys=keys,
             pid=os.getpid(),
         )
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def down(settings: Settings, tell: Tell) -> bool:

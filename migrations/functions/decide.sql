@@ -42,14 +42,16 @@ CREATE OR REPLACE FUNCTION ni.lock_v1(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_locked  bigint;
-    v_expired boolean;
+    v_locked  text[];
+    v_hash    bigint;
+    v_figures record;
 BEGIN
     LOCK TABLE ni.gate IN ROW SHARE MODE;
     SELECT m.mode, m.epoch INTO o_mode, o_epoch FROM ni.mode AS m WHERE m.one;
     IF o_mode <> p_mode THEN
         RETURN;
     END IF;
+    PERFORM ni.expect_session_v1(p_mode);
     SELECT l.business_date, l.next_business_date
       INTO o_business_date, o_next_business_date
       FROM ledger AS l;
@@ -64,37 +66,24 @@ BEGIN
                         WHERE b.account = x.account AND b.kind = 'customer' OFFSET 0)
          ORDER BY x.account COLLATE "C"
     ON CONFLICT DO NOTHING;
-    PERFORM FROM ni.position AS p
-      WHERE p.bucket = p_bucket AND p.account = ANY (p_accounts)
-      ORDER BY p.account
-        FOR NO KEY UPDATE;
-    GET DIAGNOSTICS v_locked = ROW_COUNT;
+    SELECT array_agg(l.account), bit_xor(hashtextextended(l.account, 0)) INTO v_locked, v_hash
+      FROM (SELECT p.account FROM ni.position AS p
+             WHERE p.bucket = p_bucket AND p.account = ANY (p_accounts)
+             ORDER BY p.account
+               FOR NO KEY UPDATE) AS l;
 
-    IF cardinality(p_holds) > 0 THEN
-        SELECT array_agg(h) INTO o_holds FROM (
-            SELECT * FROM ni.hold AS t
-             WHERE t.bucket = p_bucket AND t.hold_id = ANY (p_holds)
-             ORDER BY t.hold_id FOR NO KEY UPDATE SKIP LOCKED) AS h;
-    END IF;
-    IF cardinality(p_postings) > 0 THEN
-        SELECT array_agg(p) INTO o_postings FROM (
-            SELECT * FROM ni.posting AS t
-             WHERE t.bucket = p_bucket AND t.posting_id = ANY (p_postings)
-             ORDER BY t.posting_id FOR NO KEY UPDATE SKIP LOCKED) AS p;
-    END IF;
+    o_holds := ni.lock_holds_v1(p_bucket, p_holds);
+    o_postings := ni.lock_postings_v1(p_bucket, p_postings);
 
-    SELECT v.instant, v.accounts, v.customers = v_locked, v.any_expired
-      INTO o_instant, o_accounts, o_complete, v_expired
-      FROM ni.figures_v1(p_bucket, p_floor, p_accounts) AS v;
-    IF v_expired THEN
-        SELECT array_agg(h) INTO o_expired FROM (
-            SELECT t.* FROM unnest(o_accounts) AS x
-              CROSS JOIN LATERAL (
-                SELECT * FROM ni.hold AS e
-                 WHERE e.bucket = p_bucket AND e.account = x.account
-                   AND e.status = 'active' AND e.expires_at <= o_instant
-                 ORDER BY e.expires_at LIMIT 100) AS t
-             WHERE x.expired > 0) AS h;
+    SELECT * INTO v_figures FROM ni.figures_v1(p_bucket, p_floor, p_accounts);
+    o_instant := v_figures.instant;
+    o_accounts := v_figures.accounts;
+    -- Positions outlive accounts that the core deletes, so sets are compared, not counts.
+    o_complete := v_hash IS NOT DISTINCT FROM v_figures.customers OR NOT EXISTS (
+        SELECT FROM unnest(o_accounts) AS a
+         WHERE a.kind = 'customer' AND a.account <> ALL (coalesce(v_locked, '{}')));
+    IF v_figures.any_expired THEN
+        o_expired := ni.expired_holds_v1(p_bucket, o_accounts, o_instant);
     END IF;
     SELECT array_agg(ROW(r.client, r.key, r.fingerprint, r.decision, r.document)
                      ::ni.request_view_v1)
@@ -107,8 +96,72 @@ BEGIN
 END
 $$;
 
+-- Locks named holds by id and reads them in the same statement; those that somebody else has
+-- locked are left out, for a decision waits for nobody.
+CREATE OR REPLACE FUNCTION ni.lock_holds_v1(p_bucket smallint, p_holds uuid[])
+RETURNS ni.hold[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF cardinality(p_holds) = 0 THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT array_agg(h) FROM (
+        SELECT * FROM ni.hold AS t
+         WHERE t.bucket = p_bucket AND t.hold_id = ANY (p_holds)
+         ORDER BY t.hold_id FOR NO KEY UPDATE SKIP LOCKED) AS h);
+END
+$$;
+
+-- The same for named postings.
+CREATE OR REPLACE FUNCTION ni.lock_postings_v1(p_bucket smallint, p_postings uuid[])
+RETURNS ni.posting[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF cardinality(p_postings) = 0 THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT array_agg(p) FROM (
+        SELECT * FROM ni.posting AS t
+         WHERE t.bucket = p_bucket AND t.posting_id = ANY (p_postings)
+         ORDER BY t.posting_id FOR NO KEY UPDATE SKIP LOCKED) AS p);
+END
+$$;
+
+-- The first holds of locked accounts that have expired at the instant and that nobody has swept.
+CREATE OR REPLACE FUNCTION ni.expired_holds_v1(
+    p_bucket smallint, p_accounts ni.account_view_v1[], p_instant timestamptz
+) RETURNS ni.hold[]
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN (SELECT array_agg(h) FROM (
+        SELECT t.* FROM unnest(p_accounts) AS x
+          CROSS JOIN LATERAL (
+            SELECT * FROM ni.hold AS e
+             WHERE e.bucket = p_bucket AND e.account = x.account
+               AND e.status = 'active' AND e.expires_at <= p_instant
+             ORDER BY e.expires_at LIMIT 100) AS t
+         WHERE x.expired > 0) AS h);
+END
+$$;
+
+-- Refuses a session whose search_path does not mean the mode that its caller names.
+CREATE OR REPLACE FUNCTION ni.expect_session_v1(p_mode text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    IF current_schema() IS DISTINCT FROM p_mode || '_alias' THEN
+        RAISE EXCEPTION 'a session of % decides by %', current_schema(), p_mode
+            USING ERRCODE = 'NI001';
+    END IF;
+END
+$$;
+
 -- Base, figures and instant of accounts whose positions are locked, in ONE snapshot: it sees a
--- packet's base, applied and statuses entirely or not at all.
+-- packet's base, applied and statuses entirely or not at all. `customers` is one hash over
+-- the customers' names.
 CREATE OR REPLACE FUNCTION ni.figures_v1(
     p_bucket smallint, p_floor timestamptz, p_accounts text[],
     OUT instant timestamptz, OUT accounts ni.account_view_v1[], OUT customers bigint,
@@ -136,7 +189,7 @@ BEGIN
                            WHERE p.bucket = p_bucket AND p.account = f.account),
                          f.era, f.created, f.held, f.sequence, f.next_expiry, e.following,
                          e.remaining)::ni.account_view_v1),
-           count(*) FILTER (WHERE b.kind = 'customer'),
+           bit_xor(hashtextextended(f.account, 0)) FILTER (WHERE b.kind = 'customer'),
            bool_or(e.remaining > 0)
       INTO instant, accounts, customers, any_expired
       FROM change AS c
@@ -157,7 +210,6 @@ BEGIN
            AND h.bucket = p_bucket AND h.account = f.account
            AND h.status = 'active' AND h.expires_at IS NOT NULL) AS e;
     instant := coalesce(instant, greatest(ni.clock(), p_floor));
-    customers := coalesce(customers, 0);
 END
 $$;
 

@@ -17,11 +17,13 @@ BEGIN
     IF o_mode <> p_mode THEN
         RETURN;
     END IF;
+    PERFORM ni.expect_session_v1(p_mode);
     SELECT l.business_date INTO o_business_date FROM ledger AS l;
     SELECT c.instant, b.kind, b.currency, b.status, b.balance, b.credit_limit,
-           coalesce(s.created, 0) - coalesce(
+           CASE b.kind WHEN 'customer' THEN coalesce(s.created, 0) - coalesce(
                (SELECT p.applied FROM ni.applied AS p
-                 WHERE p.bucket = p_bucket AND p.account = p_account), 0),
+                 WHERE p.bucket = p_bucket AND p.account = p_account), 0)
+           ELSE ni.internal_pending_v1(p_account) END,
            coalesce(s.held, 0) - coalesce(e.remaining, 0), coalesce(s.sequence, 0), k.blocks
       INTO o_as_of, o_kind, o_currency, o_status, o_base, o_credit_limit, o_pending, o_held,
            o_sequence, o_blocks
@@ -44,15 +46,13 @@ BEGIN
          WHERE t.account = p_account AND t.valid_from <= c.instant
            AND (t.valid_to IS NULL OR t.valid_to > c.instant)) AS k
      WHERE b.account = p_account;
-    IF o_kind <> 'customer' THEN
-        o_pending := ni.internal_pending_v1(p_account);
-    END IF;
 END
 $$;
 
--- The net of an internal account's pending legs, over all buckets.
+-- The net of an internal account's pending legs, over all buckets. STABLE on purpose: it is part of
+-- the statement that reads the base and sees that statement's snapshot.
 CREATE OR REPLACE FUNCTION ni.internal_pending_v1(p_account text) RETURNS numeric
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
     v_pending numeric;
@@ -85,6 +85,7 @@ BEGIN
     IF o_mode <> p_mode THEN
         RETURN;
     END IF;
+    PERFORM ni.expect_session_v1(p_mode);
     SELECT b.kind INTO o_kind FROM account AS b WHERE b.account = p_account;
 END
 $$;

@@ -68,6 +68,6 @@ def _show(ready: Ready) -> None:
         _console.print(
             f'  KEY=$(sed -n \'s/.*"cash": "\\(.*\\)".*/\\1/p\' {run_file})', markup=False
         )
-        url = f"{ready.base_url}/v1/accounts/CZ0000002378/balance"
+        url = f"{ready.base_url}/v1/accounts/CZ1100002378/balance"
         _console.print(f'  curl -H "Authorization: Bearer $KEY" {url}', markup=False)
     _console.print("\nCtrl-C stops NI; `ni down` does so from elsewhere.")

@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
 _FENCE: Final = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _HEADING: Final = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-_LINK: Final = re.compile(r"\[[^\]\n]*(?:\][^\]\n]*)??\]\(([^)\s]+)\)")
+_LINK: Final = re.compile(r"\[[^\[\]]+\]\(([^)\s]+)\)")
 _SPLIT: Final = re.compile(r"(?<!\\)\|")
 
 
@@ -37,7 +37,7 @@ def section(text: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every table row in `text`, heads and rules left out, `code` without its ticks."""
+    """The cells of every table row, heads and rules left out, `code` without its ticks."""
     found: list[list[str]] = []
     lines = prose(text).splitlines()
     for number, line in enumerate(lines):

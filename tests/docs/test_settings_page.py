@@ -9,7 +9,7 @@ import pytest
 from annotated_types import Ge, Le
 
 from ni.settings import Settings
-from tests.docs.pages import page, rows
+from tests.docs.pages import DOCS, page, rows
 
 UNITS: Final = {
     "_per_s": "a second",
@@ -30,7 +30,7 @@ def written(value: Any) -> str:
     """A default as the environment has it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:,}" if isinstance(value, int) else str(value) or "empty"
+    return str(value) or "empty"
 
 
 def bounds(name: str) -> str:
@@ -43,7 +43,7 @@ def bounds(name: str) -> str:
             high = rule.le
     if low is None:
         return ""
-    return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"  # type: ignore[str-format]
+    return f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
 
 
 def expected() -> dict[str, list[str]]:
@@ -69,8 +69,6 @@ def test_no_setting_is_listed_twice_and_each_has_a_meaning() -> None:
 def test_no_page_names_a_setting_that_does_not_exist(folder: str) -> None:
     elsewhere = {"NI_KEY", "NI_TORTURE"}
     known = expected().keys() | elsewhere
-    from tests.docs.pages import DOCS
-
     for path in (DOCS / folder).glob("*.md"):
         named = set(re.findall(r"\bNI_[A-Z_]+[A-Z]\b", path.read_text(encoding="utf-8")))
         assert named <= known, path.name

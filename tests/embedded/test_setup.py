@@ -24,6 +24,7 @@ PLATFORMS = (
     ("linux", "Linux", "aarch64"),
     ("darwin", "Darwin", "arm64"),
 )
+SETTING_UP = ("pip", "setuptools")
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[([\w,-]+)\])?==(\S+) \\$", re.MULTILINE)
 
 
@@ -35,9 +36,9 @@ def pinned() -> dict[str, str]:
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
 def test_list_names_no_address_and_hashes_everything(path: Path) -> None:
-    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    lines = [line for line in path.read_text().splitlines() if line and "#" not in line]
     assert [line for line in lines if "://" in line or line.startswith(("-", "file:"))] == []
-    entries = [line for line in lines if line and not line.startswith(" ")]
+    entries = [line for line in lines if not line.startswith(" ")]
     assert [line for line in entries if not re.fullmatch(r"[a-z0-9.-]+==\S+ \\", line)] == []
     assert sum("--hash=sha256:" in line for line in lines) == len(lines) - len(entries)
 
@@ -69,7 +70,7 @@ def test_every_supported_python_finds_all_it_needs_in_the_lists() -> None:
     locked = pinned()
     missing = set()
     for name in locked:
-        if name == canonicalize_name("pip"):
+        if name in SETTING_UP:
             continue
         for text in distribution(name).requires or ():
             wanted = Requirement(text)
@@ -81,10 +82,8 @@ def test_every_supported_python_finds_all_it_needs_in_the_lists() -> None:
 
 
 def test_this_environment_is_the_locked_one() -> None:
-    locked = pinned()
-    assert {
-        name: distribution(name).version for name in locked if name not in ("pip", "setuptools")
-    } == {name: version for name, version in locked.items() if name not in ("pip", "setuptools")}
+    locked = {name: version for name, version in pinned().items() if name not in SETTING_UP}
+    assert {name: distribution(name).version for name in locked} == locked
 
 
 @pytest.fixture

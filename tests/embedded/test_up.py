@@ -19,7 +19,7 @@ from tests.embedded.up_process import ROOT, UpProcess, balance, ni, running, wai
 from tests.support.databases import Database
 
 pytestmark = pytest.mark.timeout(240)
-ACCOUNT = "CZ0000002378"
+ACCOUNT = "CZ1100002378"
 POSTING = {
     "debit_account": ACCOUNT,
     "credit_account": "INT-CASH",
@@ -97,16 +97,16 @@ def test_second_up_is_refused_and_down_stops_the_first(home: Path) -> None:
 def test_what_dies_is_started_again_at_the_same_address(home: Path) -> None:
     with running(home) as up:
         run = up.wait_ready()
-        victims = (
-            (lambda: up.child("api"), "api ended (killed by SIGKILL) and is started again in"),
-            (up.postmaster, "PostgreSQL serves again on"),
-            (up.valkey, "Valkey serves again on"),
-        )
-        for victim, said in victims:
-            killed = victim()
+        said = {
+            "api": "api ended (killed by SIGKILL) and is started again in",
+            "postgres": "PostgreSQL serves again on",
+            "valkey": "Valkey serves again on",
+        }
+        for name, line in said.items():
+            killed = up.named(name)
             os.kill(killed.pid, signal.SIGKILL)
             assert wait_until_ended([killed]) == []
-            up.wait_said(said)
+            up.wait_said(line)
             assert balance(run, ACCOUNT)["available"] == "100.00"
         assert up.wait_ready() == run
         assert up.stop() == 0
@@ -177,7 +177,7 @@ async def _count_accounts(dsn: str) -> object:
 def test_what_cannot_start_is_one_plain_line(
     home: Path, environment: dict[str, str], said: str
 ) -> None:
-    ended = ni(home, "up", **environment)
+    ended = ni(home, "up", cwd=ROOT, **environment)
     assert ended.returncode == 1
     assert ended.stderr.startswith("ni: ")
     assert said in ended.stderr

@@ -100,23 +100,19 @@ class UpProcess:
         """Everything that it has said."""
         return self.output_path.read_text()
 
-    def child(self, name: str) -> Process:
-        """The API or a worker that runs now."""
-        noted = json.loads((self.home / "processes.json").read_text())[name]
+    def named(self, name: str) -> Process:
+        """What runs now: `postgres`, `valkey`, the `api` or a worker."""
+        if name == "postgres":
+            lock_file = self.home / "postgres/data/postmaster.pid"
+            return living(int(lock_file.read_text().split()[0]))
+        folder = "embedded" if name == "valkey" else "processes"
+        noted = json.loads((self.home / f"{folder}.json").read_text())[name]
         return Process(noted["pid"], noted["started"])
-
-    def postmaster(self) -> Process:
-        """The PostgreSQL that runs now."""
-        return living(int((self.home / "postgres/data/postmaster.pid").read_text().split()[0]))
-
-    def valkey(self) -> Process:
-        """The Valkey that runs now."""
-        return living(int(json.loads((self.home / "embedded.json").read_text())["valkey"]["pid"]))
 
     def everything(self) -> list[Process]:
         """All that runs of this home but the supervisor."""
         noted = json.loads((self.home / "processes.json").read_text())
-        return [*(self.child(name) for name in noted), self.valkey(), self.postmaster()]
+        return [self.named(name) for name in (*noted, "valkey", "postgres")]
 
 
 def living(pid: int) -> Process:

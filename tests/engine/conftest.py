@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
+from ni.logs import configure_logs
 from tests.engine.world import World, open_world
 from tests.support.databases import Database
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """As a process of NI logs; the library's coloured tracebacks take seconds."""
+    configure_logs("warning")
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

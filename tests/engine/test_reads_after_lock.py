@@ -31,7 +31,7 @@ from tests.engine.world import (
 
 BUCKETS = pytest.mark.parametrize("buckets", [1, 8])
 UNLOADS = 250
-STORM_SECONDS = 12
+STORM_SECONDS = 60
 
 _JUMPS = """
 select account, sequence, before, direction * amount as moved, available_after

@@ -30,7 +30,15 @@ CASH: Final = "ENGINE-CASH"
 FEES: Final = "ENGINE-FEES"
 CLIENT: Final = "tester"
 PRINT: Final = b"a fingerprint of 32 bytes length"
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 20.0
+PATIENT: Final[dict[str, Any]] = {
+    "decision_timeout_ms": 8_000,
+    "transaction_timeout_ms": 6_000,
+    "idle_in_transaction_timeout_ms": 6_000,
+    "read_connections": 2,
+}
+"""Limits that a slow machine does not reach; a test that is about a limit sets it."""
+
 _keys = itertools.count()
 
 
@@ -218,7 +226,7 @@ async def running_engine(settings: Settings, buckets: int) -> AsyncIterator[Engi
 @asynccontextmanager
 async def open_world(database: Database, **limits: Any) -> AsyncIterator[World]:
     """An engine with these settings on a database with a ledger and two internal accounts."""
-    settings = Settings(database_url=database.engine_dsn, read_connections=2, **limits)
+    settings = Settings(database_url=database.engine_dsn, **(PATIENT | limits))
     async with AsyncExitStack() as stack:
         owner = await stack.enter_async_context(connected(database.owner_dsn))
         bank = Bank(owner)

@@ -224,7 +224,8 @@ def big_bodies(valid: bytes, inside: bytes) -> Iterator[Case]:
 def foreign_bodies(endpoint: Endpoint, others: list[Endpoint]) -> Iterator[Case]:
     """What is in order elsewhere is not in order here."""
     for other in others:
-        if other.operation not in (endpoint.operation, "release"):
+        fits = other.valid.keys() <= endpoint.fields.keys()
+        if not fits or not set(endpoint.required) <= other.valid.keys():
             yield f"a {other.operation}", json.dumps(other.valid).encode()
 
 

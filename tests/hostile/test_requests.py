@@ -100,7 +100,7 @@ async def test_queries_with_a_nul(scene: Scene, noun: str) -> None:
 @pytest.mark.parametrize(
     "authorization",
     [
-        *["", "Bearer", "Bearer x", "Basic eDp5", "ni_", "Bearer ni_", "Token x"],
+        *["", "Bearer", "Bearer ", "Bearer x", "Basic eDp5", "ni_", "Bearer ni_", "Token x"],
         *[
             "Bearer " + "x" * 5000,
             "Bearer ni_" + "A" * 43,
@@ -179,7 +179,7 @@ async def test_another_clients_movements_are_not_there(scene: Scene) -> None:
     assert answer.body["status"] == "active"
 
 
-@pytest.mark.parametrize("key", ["", "x" * 65, "a b", "é", "\u0080", "a\tb"])
+@pytest.mark.parametrize("key", ["", " ", "x" * 65, "a b", "é", "\u0080", "a\tb"])
 async def test_idempotency_keys_that_are_none(scene: Scene, key: str) -> None:
     body = json.dumps({"account": DEBIT, "amount": "1.00", "currency": "CZK"}).encode()
     headers = {"Idempotency-Key": key, "Content-Type": "application/json"}

@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer.main
 from typer.testing import CliRunner, Result
 
 from ni.cli import app
@@ -141,23 +140,6 @@ def test_clients(ni: Ni) -> None:
     with pytest.raises(NiError, match="there is no scope root"):
         ni("client", "add", "other", "--scopes", "root")
     assert "posting:force" in ni("client", "scopes")
-
-
-def names(command: object, path: str) -> Iterator[str]:
-    """Every command below this one, as it is typed."""
-    inner: Mapping[str, object] | None = getattr(command, "commands", None)
-    if inner is None:
-        yield path
-    else:
-        for name, one in inner.items():
-            yield from names(one, f"{path} {name}")
-
-
-def test_every_command_is_in_the_reference() -> None:
-    page = (FOLDER.parent / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
-    found = list(names(typer.main.get_command(app), "ni"))
-    assert len(found) > 10
-    assert [name for name in found if f"`{name}" not in page] == []
 
 
 def test_migrating(ni: Ni) -> None:

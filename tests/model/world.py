@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
-import httpx
 
 from tests.model.compare import check_answer
 from tests.model.model import Account, Command, Model, Refused
@@ -67,8 +66,12 @@ class World:
 
     def advance(self, seconds: int) -> None:
         """Time passes, for the database and so for every decision."""
-        self.now += timedelta(seconds=seconds)
-        self.run(set_clock(self._bank.owner, self.now))
+        self.set_now(self.now + timedelta(seconds=seconds))
+
+    def set_now(self, instant: datetime) -> None:
+        """It is this instant now, and stays so."""
+        self.now = instant
+        self.run(set_clock(self._bank.owner, instant))
 
     def later(self, seconds: int | None) -> str | None:
         """The instant so many seconds from now, as a client writes it."""
@@ -158,7 +161,7 @@ def answer_of(result: dict[str, Any]) -> Answer:
     """A result of a batch as if it had been an answer of its own."""
     kind = "application/json" if result["status"] < 400 else "application/problem+json"
     content = json.dumps(result["body"]).encode()
-    return Answer(result["status"], content, httpx.Headers({"content-type": kind}))
+    return Answer(result["status"], content, {"content-type": kind})
 
 
 @contextmanager

@@ -84,7 +84,8 @@ class Arena:
 
     async def assert_sound(self) -> None:
         """Every figure of the database agrees with its movements."""
-        assert await self.bank.faults() == []
+        faults = await self.bank.faults()
+        assert not faults, faults[:5]
 
 
 def minor(text: str) -> int:

@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
@@ -18,6 +17,7 @@ from tests.races.arena import CASH, Arena, debit, hold, made
 from tests.support.api_process import ApiProcess, Servers
 from tests.support.bank import CoreAccount
 from tests.support.caller import Caller, assert_problem, fresh_key, http_client
+from tests.support.wire import NO_ANSWER
 from tests.torture.load import Load, torture_accounts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,7 +47,7 @@ async def test_a_stopped_process_frees_its_accounts(arena: Arena, tmp_path: Path
             own = fresh_key()
             left = asyncio.create_task(caller.post("/v1/postings", debit(name, "2.00"), own))
             assert api.process is not None
-            while not is_stopped(api.process.pid):  # noqa: ASYNC110  # a process has no event
+            while not is_stopped(api.process.pid):  # a process has no event
                 await asyncio.sleep(0.01)  # a process has no event to wait for
             began = time.monotonic()
             made(await arena.callers[0].post("/v1/postings", debit(name, "4.00")))
@@ -173,6 +173,47 @@ async def test_a_load_with_every_operation_adds_up(arena: Arena) -> None:
     await arena.assert_sound()
 
 
+async def test_a_full_queue_says_so(arena: Arena, tmp_path: Path) -> None:
+    """What there is no room for is refused at once with Retry-After; its key can be used again."""
+    (name,) = await arena.open_accounts(1, balance=300_00)
+    key = await arena.bank.add_client("crowd")
+    small = {"NI_QUEUE_MAX": "6"}
+    bodies = [(debit(name, "1.00"), fresh_key()) for _ in range(120)]
+    with ApiProcess(arena.apis[0].servers, tmp_path, extra_environment=small) as api:
+        async with http_client(connections=120) as http:
+            caller = Caller(http, api.base_url, key)
+            posts = [caller.post("/v1/postings", body, one) for body, one in bodies]
+            answers = await asyncio.gather(*posts)
+            full = [answer for answer in answers if answer.status == 503]
+            assert full
+            for answer in full:
+                assert_problem(answer, "overloaded")
+                assert int(answer.headers["retry-after"]) >= 1
+            for body, one in bodies:
+                made(await caller.post("/v1/postings", body, one))
+    assert await arena.available(name) == 180_00
+    await arena.assert_sound()
+
+
+async def test_a_core_that_locks_its_tables_by_day(arena: Arena) -> None:
+    """NI does not hang with it: 503 within the deadline, and service as soon as it lets go."""
+    (name,) = await arena.open_accounts(1, balance=10_00)
+    caller, owner = arena.callers[0], arena.bank.owner
+    async with owner.transaction():
+        await owner.execute("lock table core.account in access exclusive mode")
+        began = time.monotonic()
+        answers = await asyncio.gather(
+            caller.post("/v1/postings", debit(name, "1.00")),
+            caller.get(f"/v1/accounts/{name}/balance"),
+        )
+        assert time.monotonic() - began < 5
+        for answer in answers:
+            assert_problem(answer, "overloaded")
+            assert "retry-after" in answer.headers
+    made(await caller.post("/v1/postings", debit(name, "1.00")))
+    assert await arena.available(name) == 9_00
+
+
 async def test_a_client_that_hangs_up(arena: Arena) -> None:
     """It goes before its answer: the decision is whole or not there, and the key tells."""
     (name,) = await arena.open_accounts(1, balance=100_00)
@@ -180,7 +221,7 @@ async def test_a_client_that_hangs_up(arena: Arena) -> None:
     keys = [fresh_key() for _ in range(20)]
     for number, key in enumerate(keys):
         async with http_client(timeout_seconds=0.0005 + 0.0003 * number) as http:
-            with suppress(httpx.HTTPError):
+            with suppress(*NO_ANSWER):
                 await caller.over(http).post("/v1/holds", hold(name, "1.00"), key)
     answers = [await caller.post("/v1/holds", hold(name, "1.00"), key) for key in keys]
     ids = {made(answer)["hold_id"] for answer in answers}

@@ -26,7 +26,7 @@ REASON = {"reason": "entered twice"}
 
 async def test_two_cancels(arena: Arena) -> None:
     """Money goes back once."""
-    count = rounds(30)
+    count = rounds(20)
     names = await arena.open_accounts(2 * count, balance=100_00)
 
     async def race(number: int) -> None:
@@ -47,7 +47,7 @@ async def test_two_cancels(arena: Arena) -> None:
 
 async def test_cancel_against_capture(arena: Arena) -> None:
     """A credit of 50 can go back or pay for a capture's excess, not both."""
-    count = rounds(30)
+    count = rounds(20)
     names = await arena.open_accounts(count, balance=100_00)
 
     async def race(number: int) -> None:
@@ -71,7 +71,7 @@ async def test_cancel_against_capture(arena: Arena) -> None:
 
 async def test_cancel_against_a_final_capture_that_frees_money(arena: Arena) -> None:
     """The cancel succeeds exactly when it comes after the capture that frees what it needs."""
-    count = rounds(20)
+    count = rounds(16)
     names = await arena.open_accounts(count, balance=100_00)
 
     async def race(number: int) -> None:
@@ -96,7 +96,7 @@ async def test_cancel_against_a_final_capture_that_frees_money(arena: Arena) -> 
 
 async def test_cancel_of_a_credit_that_is_being_spent(arena: Arena) -> None:
     """A pays B, B spends, A cancels: the money is there once, and the refusal names B."""
-    count = rounds(30)
+    count = rounds(20)
     names = await arena.open_accounts(count, balance=100_00)
     receivers = await arena.open_accounts(count, balance=0)
 
@@ -132,3 +132,5 @@ async def test_a_forced_cancel_of_a_spent_credit(arena: Arena) -> None:
     assert (short.status, short.code, short.body["account"]) == (409, "insufficient_funds", payee)
     made(await caller.post(path, REASON | {"check": "none"}))
     assert (await arena.available(payer), await arena.available(payee)) == (100_00, -100_00)
+    made(await caller.post("/v1/postings", debit(CASH, "100.00", credit=payee)))
+    await arena.assert_sound()

@@ -28,7 +28,7 @@ REST = 3
 
 async def test_exactly_k_of_fifty_debits_are_approved(arena: Arena) -> None:
     """Half of the accounts NI has never seen; their first decision is the race itself."""
-    count = rounds(24)
+    count = rounds(8)
     draw = random.Random(7)
     plans = [(draw.randrange(AT_ONCE + 1), draw.randrange(10, 500)) for _ in range(count)]
     opening = [k * price + REST for k, price in plans]
@@ -67,7 +67,7 @@ def assert_one_after_the_other(paid: list[Answer], funds: int, price: int, befor
 
 async def test_holds_and_debits_share_the_same_money(arena: Arena) -> None:
     """Holds, debits and captures of the same account at once never take more than there is."""
-    count = rounds(16)
+    count = rounds(6)
     names = await arena.open_accounts(count, balance=100_00)
 
     async def race(number: int) -> None:
@@ -94,7 +94,7 @@ async def test_holds_and_debits_share_the_same_money(arena: Arena) -> None:
 
 async def test_transfers_of_opposite_directions(arena: Arena) -> None:
     """Neither deadlock nor loss: A pays B while B pays A, many times at once."""
-    count = rounds(12)
+    count = rounds(6)
     names = await arena.open_accounts(2 * count, balance=50_00)
 
     async def race(number: int) -> None:

@@ -24,7 +24,7 @@ def assert_one_answer(answers: Sequence[Answer]) -> None:
 
 async def test_the_same_key_from_two_processes(arena: Arena) -> None:
     """One effect, the same answer to both; a refusal too."""
-    count = rounds(30)
+    count = rounds(12)
     names = await arena.open_accounts(count, balance=50_00)
 
     async def race(number: int) -> None:
@@ -43,7 +43,7 @@ async def test_the_same_key_from_two_processes(arena: Arena) -> None:
 
 async def test_the_same_key_where_no_account_is_locked(arena: Arena) -> None:
     """Unknown and internal accounts have no lock: the key alone makes it one."""
-    count = rounds(20)
+    count = rounds(12)
 
     async def race(number: int) -> None:
         unknown = number % 2
@@ -61,7 +61,7 @@ async def test_the_same_key_where_no_account_is_locked(arena: Arena) -> None:
 
 async def test_one_key_for_different_requests(arena: Arena) -> None:
     """One of them is the request; the others are told that the key is used."""
-    count = rounds(20)
+    count = rounds(12)
     names = await arena.open_accounts(count, balance=50_00)
 
     async def race(number: int) -> None:
@@ -86,7 +86,7 @@ async def test_one_key_for_different_requests(arena: Arena) -> None:
 
 async def test_the_same_key_twice_in_one_batch_and_beside_it(arena: Arena) -> None:
     """Inside a batch the second is a replay; whoever else brings the key gets the same answer."""
-    count = rounds(20)
+    count = rounds(12)
     names = await arena.open_accounts(count, balance=50_00)
 
     async def race(number: int) -> None:
@@ -129,7 +129,7 @@ async def test_the_same_key_with_another_request_in_one_batch(arena: Arena) -> N
 
 async def test_batches_with_the_same_keys_in_opposite_order(arena: Arena) -> None:
     """Neither deadlock nor a second effect; both batches hear the same about every key."""
-    count = rounds(10, 200)
+    count = rounds(5, 200)
     names = await arena.open_accounts(count, balance=500_00)
 
     async def race(number: int) -> None:

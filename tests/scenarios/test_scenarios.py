@@ -10,11 +10,12 @@ import pytest
 import pytest_asyncio
 
 from ni.embedded import EmbeddedValkey
-from tests.scenarios.script import ScriptError, parse
-from tests.scenarios.stage import Stage, open_stage
+from tests.scenarios.script import CORE_VERBS, OPTIONS, VERBS, ScriptError, parse
+from tests.scenarios.stage import Stage, facts, open_stage
 from tests.support.databases import Databases
 
 FOLDER: Final = Path(__file__).parent
+PAGE: Final = FOLDER.parents[1] / "docs" / "how-to" / "write-a-scenario.md"
 SCENARIOS: Final = sorted(FOLDER.glob("*.txt"))
 
 
@@ -39,6 +40,15 @@ async def test_scenario(stage: Stage, path: Path) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_the_example_of_the_documents(stage: Stage, tmp_path: Path) -> None:
+    script = tmp_path / "example.txt"
+    script.write_text(PAGE.read_text().partition("```text\n")[2].partition("```")[0])
+    scenario = parse(script)
+    assert scenario.steps
+    await stage.play(scenario)
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("fact", ["available 50.00", "sequence 1", "posting status pending"])
 async def test_a_wrong_answer_is_noticed(stage: Stage, tmp_path: Path, fact: str) -> None:
     true = (FOLDER / "day_of_product.txt").read_text()
@@ -47,6 +57,13 @@ async def test_a_wrong_answer_is_noticed(stage: Stage, tmp_path: Path, fact: str
     wrong.write_text(true.replace(fact, f"{fact}9", 1))
     with pytest.raises(AssertionError, match=f"{fact}9"):
         await stage.play(parse(wrong))
+
+
+def test_the_documents_name_every_word() -> None:
+    page = " ".join(PAGE.read_text().split())
+    words = {*VERBS, *CORE_VERBS, *(" ".join(option) for option in OPTIONS)}
+    assert [word for word in words if word not in page] == []
+    assert [name for name in facts({}) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

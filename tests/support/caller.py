@@ -6,9 +6,10 @@ import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
-import httpx
+from tests.support.wire import Headers, Wire
 
 _RUN = uuid4().hex[:12]
 _numbers = itertools.count()
@@ -25,7 +26,7 @@ class Answer:
 
     status: int
     content: bytes
-    headers: httpx.Headers
+    headers: Headers
 
     @property
     def body(self) -> dict[str, Any]:
@@ -62,12 +63,12 @@ def assert_problem(answer: Answer, code: str | None = None) -> None:
 class Caller:
     """Calls with one client's key; `http` may serve several callers."""
 
-    def __init__(self, http: httpx.AsyncClient, base_url: str, api_key: str) -> None:
+    def __init__(self, http: Wire, base_url: str, api_key: str) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._bearer = {"Authorization": f"Bearer {api_key}"}
 
-    def over(self, http: httpx.AsyncClient) -> Caller:
+    def over(self, http: Wire) -> Caller:
         """The same client on other connections."""
         caller = Caller(http, self._base_url, "")
         caller._bearer = self._bearer
@@ -84,22 +85,20 @@ class Caller:
 
     async def get(self, path: str, **params: str | int) -> Answer:
         """GET with query parameters."""
-        response = await self._http.get(self._base_url + path, params=params, headers=self._bearer)
-        return Answer(response.status_code, response.content, response.headers)
+        return await self.raw("GET", f"{path}?{urlencode(params)}" if params else path)
 
     async def raw(
-        self, method: str, path: str, content: bytes, headers: dict[str, str] | None = None
+        self, method: str, path: str, content: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
         """Any request; `headers` come on top of the client's key and may replace it."""
         wanted = self._bearer | (headers or {})
         encoded = [(name.encode(), value.encode("latin-1")) for name, value in wanted.items()]
-        response = await self._http.request(
-            method, self._base_url + path, content=content, headers=encoded
+        status, found, body = await self._http.request(
+            method, self._base_url + path, encoded, content
         )
-        return Answer(response.status_code, response.content, response.headers)
+        return Answer(status, body, found)
 
 
-def http_client(connections: int = 64, timeout_seconds: float = 30.0) -> httpx.AsyncClient:
+def http_client(connections: int = 64, timeout_seconds: float = 30.0) -> Wire:
     """A pool of connections kept open, as a busy client system has it."""
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.AsyncClient(limits=limits, timeout=timeout_seconds, trust_env=False)
+    return Wire(connections, timeout_seconds)

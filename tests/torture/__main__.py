@@ -1,13 +1,16 @@
 """`python -m tests.torture`: kill everything that can be killed, and account for every movement.
 
-What `make torture` runs first; the long forms of the races and of the model test come after it.
+What `make torture` runs: the kills, then the long forms of the races (1,000 rounds each) and of
+the model test. `--quick` is a few kills alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
+import subprocess
 import sys
 import time
 
@@ -22,7 +25,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="kills of the API process")
     parser.add_argument("--pg-kills", type=int, default=20, help="kills of the postmaster")
-    parser.add_argument("--quick", action="store_true", help="a few kills of each")
+    parser.add_argument("--quick", action="store_true", help="a few kills of each, nothing else")
+    parser.add_argument("--kills-only", action="store_true", help="neither races nor model test")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run's choices")
     return parser.parse_args()
 
@@ -51,6 +55,15 @@ async def torture(kills: int, pg_kills: int, seed: int) -> None:
             tell(f"{summary(bench)}; {time.monotonic() - started:.0f} s, seed {seed}")
 
 
+def long_tests() -> int:
+    """The long forms of the tests; returns pytest's exit code."""
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--timeout", "7200"]
+    environment = os.environ | {"NI_TORTURE": "1"}
+    return subprocess.run(
+        [*command, "tests/races", "tests/model"], env=environment, check=False
+    ).returncode
+
+
 def summary(bench: Bench) -> str:
     load = bench.load
     return (
@@ -66,6 +79,8 @@ def main() -> None:
     )
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     asyncio.run(torture(kills, pg_kills, seed))
+    if not (asked.quick or asked.kills_only):
+        sys.exit(long_tests())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import httpx
-
 from tests.support.bank import Bank
+from tests.support.wire import NO_ANSWER
 from tests.torture.load import Load, Sent
 
 RESOLVE_SECONDS: Final = 5.0
@@ -74,7 +73,7 @@ async def wait_answering(load: Load, seconds: float) -> None:
         while True:
             try:
                 answer = await load.caller.get("/v1/accounts/TORTURE-0/balance")
-            except httpx.HTTPError:
+            except NO_ANSWER:
                 await asyncio.sleep(0.02)
                 continue
             if answer.status == 200:

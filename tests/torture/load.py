@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
 from tests.support.bank import CoreAccount
 from tests.support.caller import Answer, Caller, fresh_key
+from tests.support.wire import NO_ANSWER
 
 ACCOUNTS: Final = 12
 WORKERS: Final = 16
@@ -65,6 +66,16 @@ class Load:
     def stop(self) -> None:
         self.stopping = True
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The load runs beside what the caller does, and has ended afterwards."""
+        work = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            self.stop()
+            await work
+
     async def _work(self) -> None:
         while not self.stopping:
             sent = self._next()
@@ -75,7 +86,7 @@ class Load:
         """Send one request and file it; False when no answer came."""
         try:
             answer = await self.caller.send(sent.path, sent.content, sent.key)
-        except httpx.HTTPError:
+        except NO_ANSWER:
             self.unanswered.append(sent)
             return False
         if answer.status == 503:

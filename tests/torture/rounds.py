@@ -62,15 +62,13 @@ async def torture_bench(home: Path, buckets: int = 1) -> AsyncIterator[Bench]:
 
 async def kill_api(bench: Bench, point: str, draw: random.Random) -> None:
     """Kill the process under load at a named point or at any moment, start it again, and count."""
-    running = asyncio.create_task(bench.load.run())
-    await asyncio.sleep(draw.uniform(0.1, 0.6))
-    if point == "random":
-        bench.api.kill(signal.SIGKILL)
-    else:
-        bench.trigger.write_text(f"{point} {draw.randrange(1, 60)} KILL")
-        await wait_until_dead(bench.api, point)
-    bench.load.stop()
-    await running
+    async with bench.load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.6))
+        if point == "random":
+            bench.api.kill(signal.SIGKILL)
+        else:
+            bench.trigger.write_text(f"{point} {draw.randrange(1, 60)} KILL")
+            await wait_until_dead(bench.api, point)
     await asyncio.to_thread(bench.api.start)
     await count(bench)
 
@@ -79,7 +77,7 @@ async def wait_until_dead(api: ApiProcess, point: str) -> None:
     """Raises TimeoutError when the process never comes to the point."""
     try:
         async with asyncio.timeout(POINT_SECONDS):
-            while api.is_running:  # noqa: ASYNC110  # a process has no event
+            while api.is_running:  # a process has no event
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise TimeoutError(f"the API never came to the point {point!r}") from error
@@ -90,17 +88,15 @@ async def kill_postgres(bench: Bench, draw: random.Random) -> float:
 
     The API process stays and must find the server again by itself.
     """
-    running = asyncio.create_task(bench.load.run())
-    await asyncio.sleep(draw.uniform(0.1, 0.4))
-    bench.postgres.kill()
-    await asyncio.sleep(draw.uniform(0, 0.5))
-    await asyncio.to_thread(bench.postgres.start_again)
-    started = asyncio.get_running_loop().time()
-    await wait_answering(bench.load, RECOVERY_SECONDS)
-    seconds = asyncio.get_running_loop().time() - started
-    await asyncio.sleep(0.1)
-    bench.load.stop()
-    await running
+    async with bench.load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.4))
+        bench.postgres.kill()
+        await asyncio.sleep(draw.uniform(0, 0.5))
+        await asyncio.to_thread(bench.postgres.start_again)
+        started = asyncio.get_running_loop().time()
+        await wait_answering(bench.load, RECOVERY_SECONDS)
+        seconds = asyncio.get_running_loop().time() - started
+        await asyncio.sleep(0.1)
     assert bench.api.is_running
     await count(bench)
     return seconds
