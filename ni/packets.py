@@ -248,7 +248,7 @@ class Packets:
 
     async def _culprits(self, order: Order, known: set[UUID], deadline: float) -> Failed:
         """The postings that the core refuses with an error, found by halves in trial runs."""
-        rows = await self._again(lambda: self._pending(order), deadline)
+        rows = await self._again(lambda: self._candidates(order), deadline)
         waiting = [[row[0] for row in rows if row[0] not in known]]
         found: Failed = []
         while waiting and len(found) < self._settings.unload_culprits_max:
@@ -263,7 +263,7 @@ class Packets:
                 waiting += [part[half:], part[:half]]
         return found
 
-    async def _pending(self, order: Order) -> list[asyncpg.Record]:
+    async def _candidates(self, order: Order) -> list[asyncpg.Record]:
         limit = self._settings.unload_postings_max
         async with self._session() as session:
             return await session.fetch(
@@ -296,8 +296,3 @@ class Packets:
 
     def _session(self) -> AbstractAsyncContextManager[Session]:
         return self.pool.acquire(timeout=self._settings.connect_timeout_ms / 1000)
-
-
-async def _p(self, order):  # type: ignore
-    return await self.pool.fetch(query("packet_pending_ids"), order.client, order.packet, 1000)
-Packets._pending = _p  # type: ignore

@@ -225,9 +225,9 @@ BEGIN
          CROSS JOIN LATERAL (VALUES ('debit', t.debit_account, t.debit_customer),
                                     ('credit', t.credit_account, t.credit_customer))
                     AS s (side, account, customer)
-          JOIN core.account AS a ON a.account = s.account
+          LEFT JOIN core.account AS a ON a.account = s.account
          WHERE NOT s.customer
-           AND (a.status = 'closed' OR a.kind = 'customer' OR a.currency <> t.currency
+           AND (a.account IS NULL OR a.status = 'closed' OR a.kind = 'customer' OR a.currency <> t.currency
                 OR t.legal_reference IS NULL AND EXISTS (
                     SELECT FROM core.block AS b
                      WHERE b.account = a.account AND b.side IN (s.side, 'all')
@@ -274,8 +274,8 @@ BEGIN
     IF p_to IN ('booked', 'problem') THEN
         INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, movement_id, currency,
                                amount, reference, narrative, packet, packet_number)
-            SELECT t.bucket, ni.event_id_v1(t.bucket), 'ni.posting.' || p_to, m.epoch, t.client, t.posting_id,
-                   t.currency, t.amount, t.reference, t.narrative, p_packet, p_number
+            SELECT t.bucket, ni.event_id_v1(t.bucket), 'ni.posting.' || p_to, m.epoch, t.client,
+                   t.posting_id, t.currency, t.amount, t.reference, t.narrative, p_packet, p_number
               FROM unnest(p_postings) AS t CROSS JOIN ni.mode AS m;
     END IF;
 END
@@ -374,8 +374,8 @@ BEGIN
     UPDATE ni.packet AS p SET last_number = greatest(p.last_number, p_run.number)
      WHERE p.bucket = 0 AND p.client = p_run.client AND p.packet = p_run.packet;
     INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, packet, packet_number, detail)
-        SELECT 0, ni.event_id_v1(0::smallint), 'ni.packet.unloaded', m.epoch, p_run.client, p_run.packet,
-               p_run.number, p_run.status
+        SELECT 0, ni.event_id_v1(0::smallint), 'ni.packet.unloaded', m.epoch, p_run.client,
+               p_run.packet, p_run.number, p_run.status
           FROM ni.mode AS m;
 END
 $$;

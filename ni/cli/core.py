@@ -169,12 +169,12 @@ def _statement(statement: Statement) -> Table:
         return format_amount(minor, statement.currency)
 
     table = Table(
-        "business date",
-        "value date",
-        Column("amount", justify="right"),
-        Column(statement.currency, justify="right"),
-        "packet",
-        "text",
+        Column("business date", no_wrap=True),
+        Column("value date", no_wrap=True),
+        Column("amount", justify="right", no_wrap=True),
+        Column(statement.currency, justify="right", no_wrap=True),
+        Column("packet", overflow="fold"),
+        Column("text", overflow="fold"),
         title=statement.account,
         title_justify="left",
     )

@@ -1,9 +1,12 @@
-"""What `ni packet` prints: documents of the API as lines and tables."""
+"""What `ni packet` prints: documents of the API as lines and tables.
+
+Nothing is cut on a narrow terminal: ids keep their place, everything else goes on in a next line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -11,10 +14,12 @@ from rich.table import Column, Table
 
 Document = Mapping[str, Any]
 
+_ID_CHARACTERS: Final = 36
+
 
 def packets(documents: Iterable[Document]) -> Table:
     """Packets, a line each."""
-    table = Table("client", "packet", "status", "postings", "totals", "runs")
+    table = _table("client", "packet", "status", "postings", "totals", "runs")
     for one in documents:
         table.add_row(
             escape(one["client"]),
@@ -37,7 +42,7 @@ def packet(document: Document) -> list[RenderableType]:
     head.add_row("since", document["created_at"])
     if not document["unloads"]:
         return [head]
-    runs = Table("run", "at", "status", "booked", "problems")
+    runs = _table("run", "at", "status", "booked", "problems")
     for run in document["unloads"]:
         runs.add_row(
             str(run["number"]),
@@ -50,19 +55,12 @@ def packet(document: Document) -> list[RenderableType]:
 
 
 def postings(documents: Iterable[Document]) -> Table:
-    """Postings, a line each."""
-    table = Table("posting", "status", "debit", "credit", _right("amount"), "value date", "text")
+    """Postings: what moves, its status and texts."""
+    table = _table(_id("posting"), "what", "status")
     for one in documents:
-        texts = (one["reference"], one["narrative"])
-        table.add_row(
-            one["posting_id"],
-            one["status"],
-            one["debit_account"],
-            one["credit_account"],
-            f"{one['amount']} {one['currency']}",
-            one["value_date"],
-            escape(" ".join(text for text in texts if text)),
-        )
+        texts = " ".join(text for text in (one["reference"], one["narrative"]) if text)
+        lines = [f"{_movement(one)}, value date {one['value_date']}", texts]
+        table.add_row(one["posting_id"], escape("\n".join(filter(None, lines))), one["status"])
     return table
 
 
@@ -74,30 +72,25 @@ def run(document: Document) -> list[RenderableType]:
     )
     if not document["problems"]:
         return [line]
-    table = Table("posting", "problem", "detail")
+    table = _table(_id("posting"), "problem")
     for one in document["problems"]:
-        table.add_row(one["posting_id"], one["code"], escape(one["detail"]))
+        table.add_row(one["posting_id"], escape(f"{one['code']}: {one['detail']}"))
     more = document["problems_total"] - len(document["problems"])
     return [line, table, *([f"and {more} more: ni packet problems"] if more > 0 else [])]
 
 
 def problems(documents: Iterable[Document]) -> Table:
-    """Problems, a line each."""
-    table = Table(
-        "posting", "client", "packet", "problem", "debit", "credit", _right("amount"), "resolved"
-    )
+    """Problems: what moves in which packet, why the core did not book it, what became of it."""
+    table = _table(_id("posting"), "problem")
     for one in documents:
-        resolved = "" if one["action"] is None else f"{one['action']} by {one['resolved_by']}"
-        table.add_row(
-            one["posting_id"],
-            escape(one["client"]),
-            f"{escape(one['packet'])}, run {one['number']}",
-            f"{one['code']}: {escape(one['detail'])}",
-            one["debit_account"],
-            one["credit_account"],
-            f"{one['amount']} {one['currency']}",
-            escape(": ".join(filter(None, (resolved, one["reason"])))),
-        )
+        lines = [
+            f"{one['client']} {one['packet']}, run {one['number']}",
+            _movement(one),
+            f"{one['code']}: {one['detail']}",
+        ]
+        if one["action"] is not None:
+            lines.append(f"{one['action']} by {one['resolved_by']}: {one['reason']}")
+        table.add_row(one["posting_id"], escape("\n".join(lines)))
     return table
 
 
@@ -106,13 +99,26 @@ def resolution(document: Document) -> list[RenderableType]:
     posting, problem = document["posting"], document["problem"]
     return [
         f"posting {posting['posting_id']}: {problem['action']}; it is {posting['status']} now, "
-        f"{posting['debit_account']} -> {posting['credit_account']} "
-        f"{posting['amount']} {posting['currency']}"
+        f"{_movement(posting)}"
     ]
 
 
-def _right(title: str) -> Column:
-    return Column(title, justify="right")
+def _table(*columns: str | Column) -> Table:
+    return Table(
+        *(
+            Column(column, overflow="fold") if isinstance(column, str) else column
+            for column in columns
+        )
+    )
+
+
+def _id(title: str) -> Column:
+    return Column(title, no_wrap=True, min_width=_ID_CHARACTERS)
+
+
+def _movement(one: Document) -> str:
+    sides = f"{one['debit_account']} -> {one['credit_account']}"
+    return f"{sides} {one['amount']} {one['currency']}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -60,7 +60,8 @@ def test_bodies_are_those_of_the_models(document: Any) -> None:
 def test_parameters_are_those_of_the_route(document: Any) -> None:
     for route in ROUTES:
         shown = {p["name"]: p["in"] for p in operation_of(document, route).get("parameters", ())}
-        expected = {name: "path" for name in ("id", "account") if f"{{{name}}}" in route.path}
+        parts = ("id", "account", "packet")
+        expected = {name: "path" for name in parts if f"{{{name}}}" in route.path}
         expected |= dict.fromkeys(route.query, "query")
         if route.body is not None and route.keyed:
             expected["Idempotency-Key"] = "header"

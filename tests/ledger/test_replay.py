@@ -141,23 +141,7 @@ def test_a_small_statement_twice(scene: Scene, tmp_path: Path) -> None:
 def test_a_problem_is_told_and_once_it_is_solved_the_next_run_is_clean(
     scene: Scene, tmp_path: Path
 ) -> None:
-    async def arrest() -> None:
-        async with core_session(scene.servers.core_dsn) as connection:
-            line = ["ACC-1", "customer", "CZK", "0", "14.60", "active", ""]
-            await open_accounts(connection, [parse_line(1, line)])
-            await block(connection, "ACC-1", "debit", "order 7")
-
-    async def release() -> None:
-        async with core_session(scene.servers.core_dsn) as connection:
-            await unblock(connection, "ACC-1")
-        async with http_client() as http:
-            chief = Caller(http, scene.api.base_url, scene.keys["chief"])
-            [problem] = (await chief.get("/v1/problems")).body["items"]
-            path = f"/v1/problems/{problem['posting_id']}/resolve"
-            settled = await chief.post(path, {"action": "retry", "reason": "released"})
-            assert settled.status == 200
-
-    asyncio.run(arrest())
+    asyncio.run(arrest(scene))
     path = write_statement(tmp_path, ["1,1993-01-04,ACC-1,debit,VYBER,SLUZBY,14.60,-14.60,,"])
     code, output, errors = scene.run("replay", path)
     assert code == 1
@@ -175,7 +159,7 @@ def test_a_problem_is_told_and_once_it_is_solved_the_next_run_is_clean(
     ):
         assert fault in errors
 
-    asyncio.run(release())
+    asyncio.run(solve(scene))
     code, output, errors = scene.run("replay", path)
     assert (code, errors) == (0, "")
     assert "1 packets, 0 not wholly booked, 0 problems, 0 refusals" in output
@@ -183,6 +167,25 @@ def test_a_problem_is_told_and_once_it_is_solved_the_next_run_is_clean(
     assert before[1] == []
     assert scene.run("replay", path)[0] == 0
     assert scene.bank_facts() == before
+
+
+async def arrest(scene: Scene) -> None:
+    """ACC-1 is there and arrested before the replay begins."""
+    async with core_session(scene.servers.core_dsn) as connection:
+        line = ["ACC-1", "customer", "CZK", "0", "14.60", "active", ""]
+        await open_accounts(connection, [parse_line(1, line)])
+        await block(connection, "ACC-1", "debit", "order 7")
+
+
+async def solve(scene: Scene) -> None:
+    """The arrest ends, and somebody lets the problem be tried again."""
+    async with core_session(scene.servers.core_dsn) as connection:
+        await unblock(connection, "ACC-1")
+    async with http_client() as http:
+        chief = Caller(http, scene.api.base_url, scene.keys["chief"])
+        [problem] = (await chief.get("/v1/problems")).body["items"]
+        path = f"/v1/problems/{problem['posting_id']}/resolve"
+        assert (await chief.post(path, {"action": "retry", "reason": "released"})).status == 200
 
 
 def test_what_others_have_pending_is_theirs(scene: Scene, tmp_path: Path) -> None:

@@ -1,118 +1,23 @@
 """The replay against a server that misbehaves: what is tried again, what is told, what is kept.
 
-The server here is a stub of a few lines: NI itself cannot be made to do these things on demand.
+The server here is a stub (`stub.py`): NI itself cannot be made to do these things on demand.
 `test_replay.py` runs the real one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ni.errors import NiError, Unavailable
-from ni.money import format_amount
-from ni.replay import Plan, Replay, ReplayReport, Sender, survey
+from ni.replay import Plan, Replay, ReplayReport, Sender
 from ni.replay import sender as sender_module
 from ni.rest_client import NoAnswer, Reply
 from tests.ledger.statements import write_statement
-
-Asked = Mapping[str, Any]
-Trouble = Callable[[int, Asked], Reply | NoAnswer | None]
-
-
-def reply(status: int, document: object = None, retry_after: str = "") -> Reply:
-    """A reply with JSON in it, or with the text itself."""
-    content = document if isinstance(document, str) else json.dumps(document)
-    return Reply(status, content.encode(), False, retry_after, 100)
-
-
-class Stub:
-    """Keeps balances with the accounts' openings; `trouble` may answer in its place."""
-
-    def __init__(self, balances: dict[str, int], trouble: Trouble | None = None) -> None:
-        self.balances = balances
-        self.trouble = trouble
-        self.calls = 0
-        self.awaited_call = 1
-        self.reached = asyncio.Event()
-        self.keys: list[str] = []
-        self.bodies: list[Asked] = []
-        self.unloaded: list[tuple[str, int]] = []
-        self.unload_keys: list[str] = []
-        self.unload_trouble: Callable[[str], Reply | None] | None = None
-        self.busy: Counter[str] = Counter()
-        self.busy_at_once = 0
-
-    async def send(self, _method: str, path: str, body: Asked | None, key: str | None) -> Reply:
-        assert body is not None
-        assert key is not None
-        if path.endswith("/unload"):
-            return await self.unload(path.split("/")[3], key)
-        return await self.post(body, key)
-
-    async def unload(self, packet: str, key: str) -> Reply:
-        """A packet to the core: all its rows must have been answered."""
-        self.unloaded.append((packet, len(self.keys)))
-        self.unload_keys.append(key)
-        await asyncio.sleep(0.001)
-        found = self.unload_trouble(packet) if self.unload_trouble else None
-        return found or reply(200, {"booked": 1, "problems": [], "problems_total": 0})
-
-    async def post(self, body: Asked, key: str) -> Reply:
-        self.calls += 1
-        call = self.calls
-        if call == self.awaited_call:
-            self.reached.set()
-        customer = min(body["debit_account"], body["credit_account"])
-        self.busy[customer] += 1
-        assert self.busy[customer] == 1, "two rows of one account in flight"
-        self.busy_at_once = max(self.busy_at_once, self.busy.total())
-        await asyncio.sleep(0.001)
-        self.busy[customer] -= 1
-        outcome = self.trouble(call, body) if self.trouble else None
-        if isinstance(outcome, NoAnswer):
-            raise outcome
-        if outcome is not None:
-            return outcome
-        self.keys.append(key)
-        self.bodies.append(body)
-        return reply(201, self.book(body))
-
-    def book(self, body: Asked) -> dict[str, Any]:
-        """The answer's two sides; balances hold the limits too."""
-        minor = int(body["amount"].replace(".", ""))
-        answer: dict[str, Any] = {"debit": {}, "credit": {}}
-        for side, sign in (("debit", -1), ("credit", 1)):
-            name = body[f"{side}_account"]
-            if name in self.balances:
-                self.balances[name] += sign * minor
-                after = format_amount(self.balances[name], "CZK")
-                answer[side]["available_after"] = after
-        return answer
-
-
-def plan_of(path: Path) -> Plan:
-    found = survey(path, "CZK")
-    limits = {name: account.credit_limit for name, account in found.accounts.items()}
-    return Plan(found, limits, len(limits))
-
-
-def stub_of(plan: Plan, trouble: Trouble | None = None) -> Stub:
-    accounts = plan.survey.accounts.items()
-    return Stub({name: a.opening + a.credit_limit for name, a in accounts}, trouble)
-
-
-async def replayed(
-    plan: Plan, stub: Stub, *, in_flight: int = 4, patience_s: float = 5
-) -> ReplayReport:
-    return await Replay(plan, Sender(stub, patience_s=patience_s), in_flight=in_flight).run()
+from tests.ledger.stub import Asked, plan_of, replayed, reply, stub_of
 
 
 @pytest.fixture
@@ -132,91 +37,6 @@ async def test_every_row_once_in_its_account_s_order(plan: Plan) -> None:
             if account in (asked["debit_account"], asked["credit_account"])
         ]
         assert sent == numbers
-
-
-async def test_a_date_s_packets_follow_its_last_answer(plan: Plan) -> None:
-    stub = stub_of(plan)
-    report = await replayed(plan, stub)
-    assert report.packets == 8
-    assert sorted(name for name, _ in stub.unloaded) == [
-        "1993-01-04.cash-in", "1993-01-04.cash-out",
-        "1993-01-05.transfer-in", "1993-01-05.transfer-out",
-        "1993-01-06.card", "1993-01-06.cash-out",
-        "1993-01-08.fee", "1993-01-08.interest",
-    ]  # fmt: skip
-    rows_until = {"1993-01-04": 2, "1993-01-05": 4, "1993-01-06": 6, "1993-01-08": 9}
-    assert all(answered >= rows_until[name[:10]] for name, answered in stub.unloaded)
-    assert sorted(stub.unload_keys) == sorted(
-        plan.survey.unload_key(name) for name in plan.survey.packets
-    )
-    assert max(map(len, stub.unload_keys)) <= 64
-
-
-async def test_rows_flow_while_a_date_is_unloaded(tmp_path: Path) -> None:
-    lines = [
-        f"{number},1993-01-{4 + number // 100:02},ACC-{number % 8},credit,VKLAD,,1.00,"
-        f"{number // 8 + 1}.00,,"
-        for number in range(400)
-    ]
-    plan = plan_of(write_statement(tmp_path, lines))
-    stub = stub_of(plan)
-    release = asyncio.Event()
-    slow = stub.unload
-
-    async def unload(packet: str, key: str) -> Reply:
-        answer = await slow(packet, key)
-        await release.wait()
-        return answer
-
-    stub.unload = unload  # type: ignore[method-assign]  # an unload takes its time here
-    all_answered = asyncio.Event()
-
-    def look(report: ReplayReport) -> None:
-        if report.rows == 400:
-            all_answered.set()
-
-    run = Replay(plan, Sender(stub), in_flight=4, on_answer=look)
-    running = asyncio.create_task(run.run())
-    async with asyncio.timeout(5):
-        await all_answered.wait()
-    assert len(stub.unloaded) == 2
-    release.set()
-    report = await running
-    assert (report.packets, len(stub.unloaded), report.interrupted) == (4, 4, False)
-
-
-async def test_stopping_leaves_packets_to_the_next_run(plan: Plan) -> None:
-    stub = stub_of(plan)
-    run = Replay(plan, Sender(stub), in_flight=4)
-    stub.unload_trouble = lambda _: run.stop()
-    report = await run.run()
-    assert report.interrupted
-    assert report.rows < 9 or report.packets < 8
-    assert 1 <= len(stub.unloaded) <= 2
-
-
-async def test_refused_unloads_and_problems_are_told(plan: Plan) -> None:
-    stub = stub_of(plan)
-    problem = {"posting_id": "p-1", "code": "account_blocked", "detail": "ACC-1: order 7"}
-    answers = {
-        "1993-01-04.cash-in": reply(409, {"code": "core_closed", "detail": "it is closed"}),
-        "1993-01-06.card": reply(200, {"booked": 0, "problems": [problem], "problems_total": 1}),
-    }
-    stub.unload_trouble = answers.get
-    report = await replayed(plan, stub)
-    assert not report.is_clean
-    assert (report.packets, report.packet_refusals) == (8, 1)
-    assert sorted(report.faults) == [
-        "packet 1993-01-04.cash-in: refused core_closed: it is closed",
-        "packet 1993-01-06.card, posting p-1: account_blocked: ACC-1: order 7",
-    ]
-
-
-async def test_a_key_that_may_not_unload_ends_the_replay(plan: Plan) -> None:
-    stub = stub_of(plan)
-    stub.unload_trouble = lambda _: reply(403, {"detail": "this needs the scope packet:unload"})
-    with pytest.raises(NiError, match="posting:write, posting:force, packet:unload, balance:read"):
-        await replayed(plan, stub)
 
 
 async def test_many_accounts_are_in_flight(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import asyncpg
 
 from tests.support.api_process import ApiProcess, Servers
 from tests.support.bank import Bank, CoreAccount
-from tests.support.caller import Answer, Caller, http_client
+from tests.support.caller import Answer, Caller, assert_problem, http_client
 
 CASH: Final = "INT-CASH"
 SCOPES: Final = {
@@ -29,12 +29,27 @@ SCOPES: Final = {
     "root": ("admin",),
     "narrow": ("balance:read",),
 }
+BODIES: Final[dict[str, dict[str, Any]]] = {"unload": {}, "accept": {}, "reject": {"reason": "no"}}
+"""What each end of a packet's path takes at least."""
+
+RETRY: Final = {"action": "retry", "reason": "looked at it"}
 _numbers = itertools.count()
 
 
 def fresh(stem: str) -> str:
     """A name that no other test uses, in capitals when the stem is."""
     return f"{stem}-{next(_numbers)}"
+
+
+def refused(answer: Answer) -> tuple[int, str | None]:
+    """Status and code of a problem document."""
+    assert_problem(answer)
+    return answer.status, answer.code
+
+
+def without_requests(fingerprint: str) -> list[str]:
+    """A checksum of the bank's rows without the stored answers: refusals are kept, too."""
+    return [line for line in fingerprint.splitlines() if not line.startswith("ni.request")]
 
 
 @dataclass

@@ -36,13 +36,13 @@ async def refused(desk: Desk) -> str:
 
 def when_it_looks(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
     """Let something happen after the first try, before the trial runs."""
-    pending = Packets._pending
+    candidates = Packets._candidates
 
     async def then(packets: Packets, order: Any) -> Any:
         await happens()
-        return await pending(packets, order)
+        return await candidates(packets, order)
 
-    monkeypatch.setattr(Packets, "_pending", then)
+    monkeypatch.setattr(Packets, "_candidates", then)
 
 
 async def test_a_row_that_the_core_holds_for_a_while(
@@ -106,7 +106,7 @@ async def test_an_internal_account_that_changes_under_a_trial_is_no_error_of_a_p
     await desk.world.owner.execute("grant usage on public.trials to public")
     await desk.world.owner.execute(
         "create function public.meet() returns trigger language plpgsql as $$ begin"
-        " if nextval('public.trials') = 3 then raise 'changed' using errcode = 'NI003'; end if;"
+        " if nextval('public.trials') = 6 then raise 'changed' using errcode = 'NI003'; end if;"
         " return new; end $$"
     )
     await desk.world.owner.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -77,7 +78,7 @@ async def test_each_problem_has_its_reason_and_the_rest_is_booked(desk: Desk) ->
 @both
 async def test_linked_postings_go_together_or_not_at_all(desk: Desk) -> None:
     [one, two, three] = await desk.world.open(3)
-    link = {"link_id": UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")}
+    link: dict[str, Any] = {"link_id": UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")}
     linked = [await desk.post(one, 5_00, **link), await desk.post(two, 6_00, **link)]
     alone = await desk.post(three, 7_00)
     await desk.world.bank.block(one, "all")

@@ -147,6 +147,29 @@ def _block(words: Words) -> tuple[str, Fields]:
     return words.take(), {"side": words.take()}
 
 
+def _of_client(words: Words) -> tuple[str, Fields]:
+    target = words.take()
+    return target, {"of": words.take()} if words.maybe("of") else {}
+
+
+def _unload(words: Words) -> tuple[str, Fields]:
+    target, body = _of_client(words)
+    return target, body | ({"accepted": False} if words.maybe("waiting") else {})
+
+
+def _accept(words: Words) -> tuple[str, Fields]:
+    target, body = _of_client(words)
+    return target, body | ({"number": int(words.take())} if words.maybe("run") else {})
+
+
+def _resolve(words: Words) -> tuple[str, Fields]:
+    target, body = words.take(), {"action": words.take()}
+    for side in ("debit", "credit"):
+        if words.maybe(side):
+            body[f"{side}_account"] = words.take()
+    return target, body
+
+
 VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
     "debit": _debit,
     "hold": _hold,
@@ -156,6 +179,11 @@ VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
     "cancel": _named,
     "balance": _named,
     "show": _named,
+    "packet": _of_client,
+    "unload": _unload,
+    "accept": _accept,
+    "reject": _accept,
+    "resolve": _resolve,
     "again": lambda _words: ("", {}),
 }
 CORE_VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
@@ -173,6 +201,7 @@ OPTIONS: Final[dict[tuple[str, ...], Callable[[Words], Fields]]] = {
     ("over",): lambda words: {"over_capture": words.take()},
     ("keep", "the", "rest"): lambda _words: {"final": False},
     ("reason",): lambda words: {"reason": words.take()},
+    ("link",): lambda words: {"link_id": words.take()},
 }
 
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import asyncpg
 
+from ni.decisions import NOT_STORED, Decision
 from ni.demo import CLIENTS
 from ni.money import parse_balance
 from tests.scenarios.script import CORE, Scenario, Step
@@ -27,9 +29,11 @@ _PATHS: Final = {
     "release": "/v1/holds/{id}/release",
     "adjust": "/v1/holds/{id}/adjust",
     "cancel": "/v1/postings/{id}/cancel",
+    "unload": "/v1/packets/{id}/unload",
+    "accept": "/v1/packets/{id}/accept",
+    "reject": "/v1/packets/{id}/reject",
+    "resolve": "/v1/problems/{id}/resolve",
 }
-NOT_STORED: Final = frozenset({400, 401, 403, 422, 429, 503})
-"""With these a later try under the same key may succeed."""
 
 
 class Stage:
@@ -77,7 +81,8 @@ class Stage:
         outcome = "approved" if answer.status < 400 else f"refused {answer.code}"
         assert outcome == step.outcome, f"{step.line}\n{answer.content.decode()}"
         body = answer.body
-        found = {name: value for name, value in facts(body).items() if name in step.facts}
+        known = facts(body) | self._problems(body)
+        found = {name: value for name, value in known.items() if name in step.facts}
         assert found == step.facts, f"{step.line}\n{answer.content.decode()}"
         if step.name:
             self._named[step.name] = body.get("posting_id") or body["hold_id"]
@@ -91,11 +96,23 @@ class Stage:
             if answer.status != 404:
                 return answer
             return await caller.get(f"/v1/postings/{self._named[step.target]}")
+        of, body = step.body.get("of"), {k: v for k, v in step.body.items() if k != "of"}
+        query = {} if of is None else {"client": of}
+        if step.verb == "packet":
+            return await caller.get(f"/v1/packets/{step.target}", **query)
         path = _PATHS[step.verb].format(id=self._named.get(step.target, step.target))
-        content, key = json.dumps(step.body).encode(), fresh_key()
+        path += f"?{urlencode(query)}" if query else ""
+        content, key = json.dumps(body).encode(), fresh_key()
         answer = await caller.send(path, content, key)
         self._said.append((step, path, content, key, answer))
         return answer
+
+    def _problems(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """The problems that a run answers with, by the names that steps gave to the postings."""
+        names = {identifier: name for name, identifier in self._named.items()}
+        raised = body.get("problems", ()) if "problems_total" in body else ()
+        found = {f"problem {names[one['posting_id']]}": one["code"] for one in raised}
+        return found | {"problems": str(len(raised))}
 
     async def _said_again(self, step: Step) -> None:
         """The same bytes under the same key get the same bytes back, and say so."""
@@ -117,13 +134,14 @@ class Stage:
 
     async def _replay(self) -> None:
         for step, path, content, key, answer in self._said:
-            if answer.status not in NOT_STORED:
+            if answer.code is None or Decision[answer.code] not in NOT_STORED:
                 again = await self._callers[step.who].send(path, content, key)
                 assert (again.content, again.replayed) == (answer.content, True), step.line
 
 
 def facts(body: Mapping[str, Any]) -> dict[str, str]:
     """What a scenario may ask of an answer, by name; null is `none`."""
+    body = body.get("posting", body)
     hold = body.get("hold", body)
     debit, credit = body.get("debit", {}), body.get("credit", {})
     found = {
@@ -132,12 +150,17 @@ def facts(body: Mapping[str, Any]) -> dict[str, str]:
         "sequence": body.get("sequence", debit.get("sequence")),
         "posting status": body.get("status") if "posting_id" in body else None,
         "status": hold.get("status"),
+        "run": body.get("number"),
+        "debit account": body.get("debit_account"),
+        "credit account": body.get("credit_account"),
     }
     same_names = ("booked", "pending", "held", "amount", "packet", "check", "account", "requested")
     found |= {name: body.get(name) for name in same_names}
     found |= {name: hold.get(name) for name in ("captured", "released", "remaining")}
     if "available" in body:
         found["available"] = body["available"]
+    found |= {name.replace("_", " "): many for name, many in body.get("counts", {}).items()}
+    found |= {f"total {currency}": amount for currency, amount in body.get("totals", {}).items()}
     return {name: "none" if value is None else str(value) for name, value in found.items()}
 
 

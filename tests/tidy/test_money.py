@@ -25,12 +25,14 @@ MEASURING: Final = frozenset(
         "ni/clock.py",  # seconds of the process clock
         "ni/database.py",  # time-outs of connections
         "ni/engine.py",  # deadlines
+        "ni/packets.py",  # deadlines and pauses
         "ni/postgres_server.py",  # waiting for a server
         "ni/private_file.py",  # waiting for a file's lock
         "ni/processes.py",  # waiting for a process
         "ni/reads.py",  # waiting for a connection
         "ni/replay/report.py",  # latencies
         "ni/replay/sender.py",  # pauses between tries
+        "ni/rest_client.py",  # the time an answer took
         "ni/retries.py",  # pauses between tries
         "ni/server_home.py",  # waiting for a file's lock
         "ni/service_user.py",  # waiting for a command
@@ -40,6 +42,8 @@ MEASURING: Final = frozenset(
         "ni/up_servers.py",  # pauses before a server is started again
         "ni/valkey_server.py",  # waiting for a server
         "workers/housekeeping.py",  # pauses between rounds
+        "workers/packets.py",  # pauses between passes
+        "workers/pauses.py",  # their length
     }
 )
 MONEY: Final = re.compile(
