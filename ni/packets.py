@@ -113,7 +113,7 @@ class Packets:
             row = await session.fetchrow(ACCEPT, order.client, order.packet, run, order.by, actor)
             return await self._told(session, order, row)
 
-        return await self._tried(order, work, self._deadline())
+        return await self._decided(order, work)
 
     async def reject(
         self, order: Order, number: int | None, reason: str, actor: str | None
@@ -129,7 +129,16 @@ class Packets:
             )
             return await self._told(session, order, row)
 
-        return await self._tried(order, work, self._deadline())
+        return await self._decided(order, work)
+
+    async def _decided(
+        self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]
+    ) -> Answer:
+        """A yes or no to a run that waits: as a whole, or not at all."""
+        try:
+            return await self._tried(order, work, self._deadline())
+        except _CoreRefusedError as error:
+            raise BrokenPromise(f"the core refuses the packet: {error}") from error
 
     # One try -----------------------------------------------------------------------------------
 

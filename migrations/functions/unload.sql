@@ -227,7 +227,8 @@ BEGIN
                     AS s (side, account, customer)
           LEFT JOIN core.account AS a ON a.account = s.account
          WHERE NOT s.customer
-           AND (a.account IS NULL OR a.status = 'closed' OR a.kind = 'customer' OR a.currency <> t.currency
+           AND (a.account IS NULL OR a.status = 'closed' OR a.kind = 'customer'
+                OR a.currency <> t.currency
                 OR t.legal_reference IS NULL AND EXISTS (
                     SELECT FROM core.block AS b
                      WHERE b.account = a.account AND b.side IN (s.side, 'all')

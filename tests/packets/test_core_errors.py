@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ni.decisions import Decision
-from ni.errors import Unavailable
+from ni.errors import BrokenPromise, Unavailable
 from ni.packets import Packets
+from tests.engine.world import CASH, made
 from tests.packets.desk import Desk, open_desk, order
 from tests.support.databases import Database
 
@@ -115,3 +116,37 @@ async def test_an_internal_account_that_changes_under_a_trial_is_no_error_of_a_p
     )
     run = await desk.unload()
     assert (run["booked"], run["problems_total"]) == (3, 1)
+
+
+async def test_an_internal_account_that_is_gone_at_the_last_step_undoes_the_run(desk: Desk) -> None:
+    """Else its entry would be there and its balance nowhere."""
+    [account] = await desk.world.open()
+    await desk.post(account, 1_00)
+    for line in (
+        "create function public.lose() returns trigger language plpgsql as $$ begin"
+        f" delete from core.account where account = '{CASH}'; return null; end $$",
+        "create trigger lose after insert on core.entry execute function public.lose()",
+    ):
+        await desk.world.owner.execute(line)
+    with pytest.raises(Unavailable, match="in time"):
+        await desk.packets.unload(order(), accepted=True)
+    assert await desk.entries() == []
+    assert await desk.core_balance(account) == 1000_00
+
+
+async def test_an_acceptance_that_the_core_refuses_is_undone_as_a_whole(desk: Desk) -> None:
+    [account, other] = await desk.world.open(2)
+    for name in (account, other):
+        await desk.post(name, 1_00)
+    await desk.unload(accepted=False)
+    await desk.world.owner.execute(
+        f"alter table core.account add constraint odd check (balance <> 99900 or"
+        f" account <> '{account}')"
+    )
+    with pytest.raises(BrokenPromise, match="odd"):
+        await desk.accept()
+    assert (await desk.packet())["status"] == "awaiting_acceptance"
+    assert await desk.core_balance(other) == 1000_00
+    made(await desk.reject())
+    run = await desk.unload()
+    assert (run["booked"], [one["code"] for one in run["problems"]]) == (1, ["core_error"])

@@ -233,3 +233,11 @@ async def test_openapi_has_them(door: Door) -> None:
 
 async def test_everything_adds_up(door: Door) -> None:
     assert await door.bank.faults() == []
+    differing = await door.bank.owner.fetch(
+        "select * from (select client, packet, sum(booked) as booked from ni.unload"
+        " where accepted group by 1, 2) u"
+        " full join (select client, packet, count(*) as booked from ni.posting"
+        " where home and status = 'booked' group by 1, 2) p using (client, packet)"
+        " where coalesce(u.booked, 0) <> coalesce(p.booked, 0)"
+    )
+    assert differing == []
