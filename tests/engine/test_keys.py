@@ -112,7 +112,9 @@ async def test_keys_in_opposite_orders_do_not_deadlock(
                     assert {mine, theirs} == {"approved", "idempotency_key_reused"}
     assert Counter(ends)[asyncpg.DeadlockDetectedError] == 0
     assert Counter(ends)[asyncpg.LockNotAvailableError] == 0
-    assert await world.owner.fetchval("select count(*) from ni.posting") == STORM_ROUNDS * STORM_KEYS
+    assert (
+        await world.owner.fetchval("select count(*) from ni.posting") == STORM_ROUNDS * STORM_KEYS
+    )
     assert await world.bank.faults() == []
 
 

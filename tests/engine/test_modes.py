@@ -248,9 +248,9 @@ def slow_sessions(patch: pytest.MonkeyPatch) -> None:
     """A pool's session comes a little later than asked for."""
     acquire = asyncpg.Pool._acquire  # type: ignore[attr-defined]  # the one way to a session
 
-    async def slow(self: Any, timeout: float | None) -> Any:
+    async def slow(self: Any, patience: float | None) -> Any:
         await asyncio.sleep(random.uniform(0, 0.01))
-        return await acquire(self, timeout)
+        return await acquire(self, patience)
 
     patch.setattr(asyncpg.Pool, "_acquire", slow)
 
