@@ -31,6 +31,7 @@ def main() -> int:
             loop="uvloop",
             http="httptools",
             access_log=False,
+            proxy_headers=False,
             log_level="warning",
             timeout_graceful_shutdown=5,
             server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,8 @@ def create_app(settings: Settings | None = None) -> Dispatcher:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         services = await Services.open(chosen)
         dispatcher.services = services
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection need look at it again
         try:
             yield
         finally:

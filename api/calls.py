@@ -162,9 +162,7 @@ async def off_loop(
 def parse_body(raw: bytes, model: type[_BodyModel]) -> _BodyModel:
     """`raw` as strict JSON in UTF-8, then as `model`. Raises ProblemError."""
     try:
-        parsed = json.loads(
-            raw.decode(), object_pairs_hook=_unique_object, parse_constant=_no_constant
-        )
+        parsed = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError) as error:
         detail = str(error) if isinstance(error, _RefusedJsonError) else "the body is not JSON"
         raise ProblemError(Decision.validation_failed, detail) from error
@@ -187,6 +185,9 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_text: str) -> Any:
     raise _RefusedJsonError("the body has a number that JSON does not know")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_object, parse_constant=_no_constant)
 
 
 def _errors(error: ValidationError) -> list[dict[str, str]]:

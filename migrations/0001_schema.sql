@@ -212,8 +212,10 @@ CREATE TABLE ni.hold (
 CREATE INDEX hold_by_account ON ni.hold (bucket, account, hold_id);
 CREATE INDEX hold_expiring ON ni.hold (bucket, account, expires_at)
     WHERE status = 'active' AND expires_at IS NOT NULL;
+-- For the sweep over all accounts. The predicate says more than the one above, so that no look-up
+-- of one account can be planned as a walk through this index.
 CREATE INDEX hold_due ON ni.hold (expires_at)
-    WHERE status = 'active' AND expires_at IS NOT NULL;
+    WHERE status = 'active' AND expires_at IS NOT NULL AND amount > 0;
 CREATE INDEX hold_by_reference ON ni.hold (bucket, reference, hold_id)
     WHERE reference IS NOT NULL;
 

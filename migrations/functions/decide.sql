@@ -72,8 +72,12 @@ BEGIN
              ORDER BY p.account
                FOR NO KEY UPDATE) AS l;
 
-    o_holds := ni.lock_holds_v1(p_bucket, p_holds);
-    o_postings := ni.lock_postings_v1(p_bucket, p_postings);
+    IF cardinality(p_holds) > 0 THEN
+        o_holds := ni.lock_holds_v1(p_bucket, p_holds);
+    END IF;
+    IF cardinality(p_postings) > 0 THEN
+        o_postings := ni.lock_postings_v1(p_bucket, p_postings);
+    END IF;
 
     SELECT * INTO v_figures FROM ni.figures_v1(p_bucket, p_floor, p_accounts);
     o_instant := v_figures.instant;
@@ -103,9 +107,6 @@ RETURNS ni.hold[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    IF cardinality(p_holds) = 0 THEN
-        RETURN NULL;
-    END IF;
     RETURN (SELECT array_agg(h) FROM (
         SELECT * FROM ni.hold AS t
          WHERE t.bucket = p_bucket AND t.hold_id = ANY (p_holds)
@@ -119,9 +120,6 @@ RETURNS ni.posting[]
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    IF cardinality(p_postings) = 0 THEN
-        RETURN NULL;
-    END IF;
     RETURN (SELECT array_agg(p) FROM (
         SELECT * FROM ni.posting AS t
          WHERE t.bucket = p_bucket AND t.posting_id = ANY (p_postings)

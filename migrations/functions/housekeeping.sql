@@ -11,18 +11,20 @@ BEGIN
     RETURN QUERY
         SELECT DISTINCT t.account FROM (
             SELECT h.account::text FROM ni.hold AS h
-             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.expires_at <= v_now
+             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.amount > 0
+               AND h.expires_at <= v_now
              ORDER BY h.expires_at LIMIT p_limit) AS t;
 END
 $$;
 
 -- Deletes eras that are not an account's newest, walking the key from (p_account, p_era) on.
--- Returns where to go on, or a null account at the end. The newest era is never touched.
+-- Returns where to go on, or a null account at the end. The newest era is never touched. Without
+-- bitmap scans the only plan is the walk in the key's order.
 CREATE OR REPLACE FUNCTION ni.prune_eras_v1(
     p_bucket smallint, p_after text, p_limit integer,
     OUT o_last text, OUT o_deleted bigint
 )
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SET enable_bitmapscan = off
 AS $$
 BEGIN
     WITH walked AS MATERIALIZED (

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import ni.decide
 import ni.transaction
+import ni.writing
 from ni.batch_state import Answer, Effects, Snapshot
 from ni.commands import Command
 from ni.transaction import Plan
@@ -44,7 +46,7 @@ def before_write(
     patch: pytest.MonkeyPatch, action: Callable[[Session, Effects], Awaitable[None]]
 ) -> None:
     """Act when a transaction has decided, under its locks, and has written nothing yet."""
-    write = ni.transaction.write
+    write = ni.writing.write
 
     async def hooked(connection: Session, effects: Effects, buckets: int) -> None:
         await action(connection, effects)
@@ -55,7 +57,7 @@ def before_write(
 
 def after_decide(patch: pytest.MonkeyPatch, action: Callable[[Effects], None]) -> None:
     """Change what a transaction is about to write, as a bug would."""
-    decide = ni.transaction.decide
+    decide = ni.decide.decide
 
     def hooked(snapshot: Snapshot, commands: Sequence[Command]) -> tuple[list[Answer], Effects]:
         answers, effects = decide(snapshot, commands)

@@ -38,7 +38,9 @@ async def test_a_batch_larger_than_the_queue_is_refused_whole(world: World) -> N
     with pytest.raises(Overloaded, match="full"):
         await world.engine.submit_batch([debit(one, 1) for _ in range(6)], atomic=True)
     assert world.engine.waiting == 0
-    assert decisions(await world.engine.submit_batch([debit(one, 1)] * 1, atomic=True)) == ["approved"]
+    assert decisions(await world.engine.submit_batch([debit(one, 1)] * 1, atomic=True)) == [
+        "approved"
+    ]
 
 
 @pytest.mark.parametrize("limits", [{"lanes": 1}])

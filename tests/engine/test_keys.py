@@ -16,7 +16,17 @@ from ni.decisions import Decision
 from ni.engine import Engine
 from ni.identifiers import bucket_of
 from tests.engine.hooks import before_write, count_runs
-from tests.engine.world import CASH, CLIENT, FEES, PRINT, World, debit, decisions, made
+from tests.engine.world import (
+    CASH,
+    CLIENT,
+    FEES,
+    PATIENT_LOCKS,
+    PRINT,
+    World,
+    debit,
+    decisions,
+    made,
+)
 
 if TYPE_CHECKING:
     from ni.database import Session
@@ -76,18 +86,11 @@ async def test_clients_do_not_share_keys(world: World) -> None:
     assert await world.available(one) == 1000_00 - 20
 
 
-async def shorten_deadlock_timeout(world: World) -> None:
-    """Let the server tell a deadlock before the engine's own patience ends."""
-    superuser = await asyncpg.connect(world.database.superuser_dsn)
-    await superuser.execute(f"alter database {world.database.name} set deadlock_timeout = '20ms'")
-    await superuser.close()
-
-
 async def test_keys_in_opposite_orders_do_not_deadlock(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes, no account in common, the same keys from both ends: one effect a key."""
-    await shorten_deadlock_timeout(world)
+    await world.tell_deadlocks_early()
     ends = count_runs(monkeypatch)
     meeting = asyncio.Barrier(2)
 
@@ -98,18 +101,20 @@ async def test_keys_in_opposite_orders_do_not_deadlock(
 
     before_write(monkeypatch, meet)
     sources = await world.open(2, balance=10**9)
-    patient = {"lock_timeout_ms": 1500, "transaction_timeout_ms": 5000, "decision_timeout_ms": 9000}
-    async with world.another_engine(**patient) as one, world.another_engine(**patient) as two:
-        for turn in range(STORM_ROUNDS):
-            keys = [f"s{turn}-{number}" for number in range(STORM_KEYS)]
-            answers = await asyncio.gather(
-                _send(one, sources[0], keys), _send(two, sources[1], keys[::-1])
-            )
-            for mine, theirs in zip(answers[0], answers[1][::-1], strict=True):
-                assert {mine, theirs} == {"approved", "idempotency_key_reused"}
+    async with world.another_engine(**PATIENT_LOCKS) as one:
+        async with world.another_engine(**PATIENT_LOCKS) as two:
+            for turn in range(STORM_ROUNDS):
+                keys = [f"s{turn}-{number}" for number in range(STORM_KEYS)]
+                answers = await asyncio.gather(
+                    _send(one, sources[0], keys), _send(two, sources[1], keys[::-1])
+                )
+                for mine, theirs in zip(answers[0], answers[1][::-1], strict=True):
+                    assert {mine, theirs} == {"approved", "idempotency_key_reused"}
     assert Counter(ends)[asyncpg.DeadlockDetectedError] == 0
     assert Counter(ends)[asyncpg.LockNotAvailableError] == 0
-    assert await world.owner.fetchval("select count(*) from ni.posting") == STORM_ROUNDS * STORM_KEYS
+    assert (
+        await world.owner.fetchval("select count(*) from ni.posting") == STORM_ROUNDS * STORM_KEYS
+    )
     assert await world.bank.faults() == []
 
 

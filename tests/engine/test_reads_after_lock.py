@@ -106,7 +106,7 @@ class Storm:
 
 @BUCKETS
 async def test_available_never_jumps_while_packets_are_unloaded(world: World) -> None:
-    """Debits, credits, transfers and cancels on few accounts while hundreds of packets book them."""
+    """Debits, credits, transfers and cancels on few accounts while packets book them."""
     names = await world.open(8)
     storm = Storm(world, left=UNLOADS)
     seen: list[tuple[str, int, int]] = []
@@ -171,8 +171,11 @@ async def test_it_waits_for_no_row_of_the_core_or_of_a_packet(world: World) -> N
             for relation in ("core.account", "core.ledger", "ni.applied", "ni.posting"):
                 await packet.execute(f"select from {relation} for update")
             await packet.execute("update core.account set balance = balance + 1")
-            await packet.execute("insert into core.block (account, side, legal_reference,"
-                                 " valid_from) values ($1, 'all', 'x', '2020-01-01Z')", one)  # fmt: skip
+            await packet.execute(
+                "insert into core.block (account, side, legal_reference, valid_from)"
+                " values ($1, 'all', 'x', '2020-01-01Z')",
+                one,
+            )
             commands = [debit(one, 1, credit=two), debit(two, 1), hold(two, 1), debit(CASH, 1, two)]
             answers = await asyncio.gather(*(world.engine.submit(c) for c in commands))
             assert decisions(answers) == ["approved"] * 4

@@ -32,12 +32,13 @@ async def _book(session: asyncpg.Connection, rows: list[asyncpg.Record]) -> None
         if row["home"]:
             debits = customers if row["debit_customer"] else others
             debits[row["debit_account"]] -= row["amount"]
-            credits = customers if row["credit_customer"] else others
-            credits[row["credit_account"]] += row["amount"]
+            gains = customers if row["credit_customer"] else others
+            gains[row["credit_account"]] += row["amount"]
     await _add_to_balances(session, customers)
     await session.execute(_APPLY, list(customers), list(customers.values()))
     await session.execute(
-        "update ni.posting set status = 'booked' where posting_id = any ($1) and status = 'pending'",
+        "update ni.posting set status = 'booked'"
+        " where posting_id = any ($1) and status = 'pending'",
         [row["posting_id"] for row in rows],
     )
     await _add_to_balances(session, others)

@@ -39,6 +39,9 @@ PATIENT: Final[dict[str, Any]] = {
 }
 """Limits that a slow machine does not reach; a test that is about a limit sets it."""
 
+PATIENT_LOCKS: Final = {"lock_timeout_ms": 5_000}
+"""With `tell_deadlocks_early`: a deadlock is told as one, not broken off as a long wait."""
+
 _keys = itertools.count()
 
 
@@ -201,6 +204,13 @@ class World:
                 " where not granted and datname = current_database() and usename = 'ni_engine'"
             )
         )
+
+    async def tell_deadlocks_early(self) -> None:
+        """Sessions that begin from now on hear of a deadlock after 20 ms."""
+        async with connected(self.database.superuser_dsn) as superuser:
+            await superuser.execute(
+                f"alter database {self.database.name} set deadlock_timeout = '20ms'"
+            )
 
     @asynccontextmanager
     async def another_engine(self, **limits: Any) -> AsyncIterator[Engine]:

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 NO_ANSWER: Final = (OSError, EOFError, TimeoutError)
 """What `Wire.request` raises when no answer came; whether the server acted is not known then."""
 
+IDLE_SECONDS: Final = 2.0
+"""A connection that was idle for longer is not used again: the server closes it after five."""
+
 Headers = dict[str, str]
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Reply = tuple[int, Headers, bytes]
@@ -28,7 +31,9 @@ class Wire:
     def __init__(self, connections: int, timeout_seconds: float) -> None:
         self._room = asyncio.Semaphore(connections)
         self._timeout_seconds = timeout_seconds
-        self._idle: defaultdict[tuple[str, int], deque[Connection]] = defaultdict(deque)
+        self._idle: defaultdict[tuple[str, int], deque[tuple[float, Connection]]] = defaultdict(
+            deque
+        )
 
     async def request(
         self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], content: bytes
@@ -51,15 +56,15 @@ class Wire:
         if found.get("connection") == "close":
             connection[1].close()
         else:
-            self._idle[place].append(connection)
+            self._idle[place].append((asyncio.get_running_loop().time(), connection))
         return status, found, body
 
     async def _connect(self, place: tuple[str, int]) -> Connection:
         idle = self._idle[place]
-        await asyncio.sleep(0)  # lets the loop see which of them the server has closed
+        now = asyncio.get_running_loop().time()
         while idle:
-            reader, writer = idle.pop()
-            if not reader.at_eof() and not writer.is_closing():
+            since, (reader, writer) = idle.pop()
+            if now - since < IDLE_SECONDS and not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
         return await asyncio.open_connection(*place)
@@ -67,7 +72,7 @@ class Wire:
     async def aclose(self) -> None:
         """Close every connection."""
         for idle in self._idle.values():
-            for _, writer in idle:
+            for _, (_, writer) in idle:
                 writer.transport.abort()
         self._idle.clear()
         await asyncio.sleep(0)
