@@ -11,10 +11,12 @@ import asyncpg
 
 from bench import machine
 from bench.goals import goals
-from bench.measures import AFTERWARDS, ROUND, Bench, Step, query
+from bench.measures import Bench
 from bench.plan import MEASURES, Plan, make_plan, parse_measures
 from bench.processes import BenchError
+from bench.queries import query
 from bench.report import Circumstances, render
+from bench.steps import AFTERWARDS, ROUND, Step
 from bench.world import World, open_world
 from ni.clock import utc_now
 
@@ -48,9 +50,7 @@ async def run(plan: Plan) -> tuple[str, bool]:
             sync_ms=machine.sync_ms(world.home),
             settings=await _settings(world),
         )
-    missed = [
-        goal for goal in goals(plan.memory_commands) if goal.verdict(bench.figures) == "missed"
-    ]
+    missed = [goal for goal in goals(plan) if goal.verdict(bench.figures) == "missed"]
     return render(plan, bench.figures, where), not missed
 
 

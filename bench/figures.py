@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.load_spec import LoadResult
+from bench.packet_figures import PacketFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Figures:
     """All that one run measured."""
 
     samples: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
-    """By series: a, b, c1, c8, c64, c256, d, e, f8, f32, g1, g32; one sample a round."""
+    """By series, the keys of the report's `SERIES`; one sample a round or, of q, a pair."""
+    packets: PacketFigures = field(default_factory=PacketFigures)
     boot_rss_bytes: int = 0
     warm_up_commands: int = 0
     memory: list[MemoryReading] = field(default_factory=list)
@@ -76,6 +78,11 @@ class Figures:
     def p99s(self, series: str) -> list[float]:
         """Return the 99th percentile of each round, in ms."""
         return [sample.p99_ms for sample in self.samples.get(series, [])]
+
+    def p99_ratios(self, above: str, below: str) -> list[float]:
+        """Return, round by round, the 99th percentile of one series over that of another."""
+        pairs = zip(self.p99s(above), self.p99s(below), strict=False)
+        return [upper / lower for upper, lower in pairs if lower > 0]
 
     def open_edges(self) -> tuple[float, float] | None:
         """Return the median rate at the start and at the end of the long transaction."""

@@ -2,10 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from bench import plan as plans
 from bench.figures import Figures
+from bench.plan import Plan
+
+GROWTH_BOUND = 1.1
+"""Linear is 1; the rest is what the median of a few rounds may stray."""
 
 Values = Callable[[Figures], list[float]]
 
@@ -30,8 +36,12 @@ class Goal:
         return "reached" if kept else "missed"
 
 
-def goals(memory_commands: int) -> list[Goal]:
-    """Return the table; the memory is compared after `memory_commands` commands."""
+def goals(plan: Plan) -> list[Goal]:
+    """Return the table, as it is for a run of this plan."""
+    return [*_decision_goals(plan.memory_commands), *_packet_goals(plan)]
+
+
+def _decision_goals(memory_commands: int) -> list[Goal]:
 
     def memory(figures: Figures) -> list[float]:
         return figures.memory_growth_mib(memory_commands)
@@ -51,3 +61,29 @@ def goals(memory_commands: int) -> list[Goal]:
              "≥", 0.85, "", Figures.open_ratios),
         Goal(f"memory growth over {memory_commands:,} commands", "≤", 20.0, " MiB", memory),
     ]  # fmt: skip
+
+
+def _packet_goals(plan: Plan) -> list[Goal]:
+    size = plan.largest_packet
+    accounts = size // plans.POSTINGS_PER_ACCOUNT
+    sizes = [size for size, _ in plan.packets]
+    return [
+        Goal(f"(p) unloading {size:,} postings over {accounts:,} accounts",
+             "≤", 5.0, " s", lambda f: f.packets.unloads.get(size, [])),
+        Goal("(p) its rate ÷ that of one commit a posting on one connection",
+             "≥", 10.0, "", lambda f: f.packets.rate_ratios(size, f.rates("p one"))),
+        *[_growth_goal(large, small) for small, large in pairwise(sizes)],
+        Goal(f"(q) debits at {plans.OFFERED_SHARE:.0%} of (a): p99 beside packets ÷ p99 before",
+             "≤", 2.0, "", lambda f: f.p99_ratios("q beside", "q before")),
+        Goal("(q) samples of the locks in which a decision waits for an unload",
+             "≤", 0, "", lambda f: f.packets.lock_waits()),
+        Goal(f"(s) straight-through at {plans.STRAIGHT_THROUGH_RATE}/s: accepted → booked, p99",
+             "≤", 2.0, " s", lambda f: f.packets.lag_p99s()),
+    ]  # fmt: skip
+
+
+def _growth_goal(large: int, small: int) -> Goal:
+    return Goal(
+        f"(p) time per posting of {large:,} ÷ of {small:,}",
+        "≤", GROWTH_BOUND, "", lambda f: f.packets.growth_ratios(large, small),
+    )  # fmt: skip

@@ -42,20 +42,29 @@ class Load:
     def start_clock(self) -> None:
         """Begin the warm-up; the measured part follows it at once."""
         self.begin = time.perf_counter() + self.spec.warm_seconds
-        self.end = self.begin + (float("inf") if self.spec.sweep else self.spec.seconds)
+        self.end = self.begin + (float("inf") if self.spec.count else self.spec.seconds)
 
-    def answered(self, answer: bytearray, sent_at: float) -> bool:
-        """Count one answer; return whether its connection may ask again."""
+    def answered(self, answer: bytearray, asked_at: float) -> None:
+        """Count one answer to what was asked at that instant."""
         now = time.perf_counter()
         approved = self._approved(answer)
         if approved == 0:
             self.failed(bytes(answer[:SAMPLE_BYTES]).decode("utf-8", "replace"))
         self.approved += approved
-        if self.begin <= now <= self.end:
-            self.latencies.append(now - sent_at)
+        counted_at = self.counted_at(asked_at, now)
+        if self.begin <= counted_at <= self.end:
+            self.latencies.append(now - asked_at)
             self.approved_measured += approved
-            self.per_second[min(int(now - self.begin), len(self.per_second) - 1)] += approved
-        return now < self.end and self.failures < FAILURES_LIMIT
+            second = min(int(counted_at - self.begin), len(self.per_second) - 1)
+            self.per_second[second] += approved
+
+    def counted_at(self, _asked_at: float, now: float) -> float:
+        """Return the instant that decides whether an answer belongs to the measured part."""
+        return now
+
+    def goes_on(self) -> bool:
+        """Return whether there is still something to ask."""
+        return time.perf_counter() < self.end and self.failures < FAILURES_LIMIT
 
     def failed(self, sample: str) -> None:
         """Count a failure and keep the first few for the report."""
@@ -79,14 +88,15 @@ class Load:
         refused = answer.rfind(b'"refused":0')
         return approved if refused > 0 and answer.find(b'"replayed":true') < 0 else 0
 
+    def measured_s(self) -> float:
+        """Return how long the measured part was."""
+        return time.perf_counter() - self.begin if self.spec.count else self.spec.seconds
+
     def result(self) -> LoadResult:
         """Return the figures of the measured part."""
-        measured = self.spec.seconds
-        if self.spec.sweep:
-            measured = time.perf_counter() - self.begin
         ordered = sorted(self.latencies)
         return LoadResult(
-            rate=self.approved_measured / measured,
+            rate=self.approved_measured / self.measured_s(),
             p50_ms=percentile(ordered, 50) * 1000,
             p99_ms=percentile(ordered, 99) * 1000,
             max_ms=percentile(ordered, 100) * 1000,
@@ -113,7 +123,7 @@ class Connection(asyncio.Protocol):
         self.load = load
         self.buffer = bytearray()
         self.expected = 0
-        self.sent_at = 0.0
+        self.asked_at = 0.0
         self.finished = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,11 +137,15 @@ class Connection(asyncio.Protocol):
         if request is None:
             self.finish()
             return
-        self.sent_at = time.perf_counter()
+        self.ask(request, time.perf_counter())
+
+    def ask(self, request: bytes, asked_at: float) -> None:
+        """Send a request whose time counts from that instant."""
+        self.asked_at = asked_at
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Collect one whole answer, count it and ask again."""
+        """Collect one whole answer, count it and go on."""
         buffer = self.buffer
         buffer += data
         if self.expected == 0:
@@ -141,16 +155,22 @@ class Connection(asyncio.Protocol):
             self.expected = end + 4 + content_length(bytes(buffer[:end]).lower())
         if len(buffer) < self.expected:
             return
-        again = self.load.answered(buffer, self.sent_at)
+        self.load.answered(buffer, self.asked_at)
         buffer.clear()
         self.expected = 0
-        if again:
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Ask again, or finish."""
+        if self.load.goes_on():
             self.send()
         else:
             self.finish()
 
     def finish(self) -> None:
         """Close after the last answer."""
+        if self.finished:  # the server was quicker
+            return
         self.finished = True
         self.transport.close()
         self.load.closed()

@@ -9,8 +9,6 @@ from bench.load_spec import LoadSpec
 
 ACCOUNT_PREFIX = "CZ"
 ACCOUNT_DIGITS = 10
-CASH_ACCOUNT = "INT-CASH"
-PACKET = "bench"
 
 # An odd factor permutes the 64-bit numbers, so a counter becomes keys that fall anywhere in the
 # index of keys, as the UUIDs of real clients do, and never repeat.
@@ -21,10 +19,7 @@ _HEAD = (
     b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n"
 )
-_FIELDS = (
-    b'"debit_account":"%s","credit_account":"INT-CASH","amount":"1.00","currency":"CZK",'
-    b'"packet":"bench"}'
-)
+_FIELDS = b'"debit_account":"%s","credit_account":"INT-CASH","amount":"1.00","currency":"CZK",'
 _KEY = b"%016x"
 
 Next = Callable[[], bytes | None]
@@ -56,8 +51,9 @@ def _balances(spec: LoadSpec) -> Next:
 
 def _postings(spec: LoadSpec) -> Next:
     account = b"CZ%010d" if spec.account is None else spec.account.encode()
-    body = b"{" + _FIELDS % account
-    length = len(b"{" + _FIELDS % (spec.account or account_name(0)).encode())
+    way = _way(spec)
+    body = b"{" + _FIELDS % account + way
+    length = len(b"{" + _FIELDS % (spec.account or account_name(0)).encode() + way)
     head = _HEAD % (b"/v1/postings", spec.bearer.encode(), length)
     template = head + b"Idempotency-Key: " + _KEY + _load_suffix() + b"\r\n\r\n" + body
     keys = _keys()
@@ -70,10 +66,10 @@ def _postings(spec: LoadSpec) -> Next:
 def _batches(spec: LoadSpec) -> Next:
     account = b"CZ%010d" if spec.account is None else spec.account.encode()
     key = b'{"operation":"posting","idempotency_key":"' + _KEY + _load_suffix() + b'",'
-    keys, numbers = _keys(), _account_numbers(spec)
+    keys, numbers, way = _keys(), _account_numbers(spec), _way(spec)
 
     def template(items: int) -> bytes:
-        item = b"%s" % (key + _FIELDS % account)
+        item = key + _FIELDS % account + way
         return b'{"mode":"independent","items":[' + b",".join([item] * items) + b"]}"
 
     def make() -> bytes | None:
@@ -91,6 +87,13 @@ def _batches(spec: LoadSpec) -> Next:
     return make
 
 
+def _way(spec: LoadSpec) -> bytes:
+    """Return the last field of a posting: how it is to reach the core."""
+    if spec.packet is None:
+        return b'"straight_through":true}'
+    return b'"packet":"%s"}' % spec.packet.encode()
+
+
 def _load_suffix() -> bytes:
     """Return what keeps the keys of one load apart from those of every other."""
     return secrets.token_hex(6).encode()
@@ -101,7 +104,15 @@ def _keys() -> Iterator[int]:
 
 
 def _account_numbers(spec: LoadSpec) -> Iterator[int]:
-    if spec.sweep:
-        return iter(range(spec.accounts))
+    if spec.count:
+        return itertools.islice(_passes(spec.accounts), spec.count)
     uniform, accounts = random.Random().random, spec.accounts
     return (int(uniform() * accounts) for _ in itertools.repeat(None))
+
+
+def _passes(accounts: int) -> Iterator[int]:
+    """Go through all accounts again and again, each time in another order."""
+    shuffled = list(range(accounts))
+    while True:
+        random.shuffle(shuffled)
+        yield from shuffled

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 Kind = Literal["posting", "batch", "balance"]
+PACKET = "bench"
+BEGUN = "begun"
+"""What the open loop prints when its measured part begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
-    """One closed-loop load: every connection asks again as soon as it is answered."""
+    """One load. Without a rate it is a closed loop: every connection asks again once answered."""
 
     kind: Kind
     port: int
@@ -24,8 +27,12 @@ class LoadSpec:
     """The only account to use; None picks at random among all."""
     items: int = 1
     """Postings of one batch."""
-    sweep: bool = False
-    """Go through the accounts once, in order, then stop, whatever `seconds` says."""
+    count: int = 0
+    """Stop after so many commands, evenly over the accounts, whatever `seconds` says. 0: no end."""
+    packet: str | None = PACKET
+    """The packet that the postings name; None marks them straight-through."""
+    rate: float = 0.0
+    """Requests a second, due on a schedule whether or not others were answered. 0: closed loop."""
 
     def to_json(self) -> str:
         """Return the text that the generator reads from its standard input."""
@@ -54,6 +61,10 @@ class LoadResult:
     """The first few of the failures, as received."""
     per_second: list[int] = field(default_factory=list)
     """Commands approved in each whole second after the warm-up."""
+    arrivals: int = 0
+    """Requests of an open loop that were due in the measured part."""
+    late: int = 0
+    """Those of them that left later than the generator's clock alone explains."""
 
     def to_json(self) -> str:
         """Return the text that the generator prints."""

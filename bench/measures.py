@@ -1,30 +1,25 @@
 """The measures themselves. Each talks to servers that already run and adds to the figures."""
 
+import itertools
 import json
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import asyncpg
 
 from bench import plan as plans
 from bench.figures import Figures, MemoryReading
 from bench.load_requests import account_name
-from bench.load_spec import Kind, LoadResult, LoadSpec
+from bench.load_spec import PACKET, Kind, LoadResult, LoadSpec
 from bench.machine import rss_bytes
 from bench.plan import Plan
 from bench.processes import BenchError, get
+from bench.queries import query
 from bench.tools import run_load, run_pgbench
 from bench.world import World
 
-SQL = Path(__file__).resolve().parent / "sql"
 MEMORY_STEP_S = 10.0
 MEMORY_SINGLES_S = 5.0
 LONGEST_SWEEP_S = 300.0
-
-
-def query(name: str) -> str:
-    """Return the text of `bench/sql/<name>.sql`."""
-    return (SQL / f"{name}.sql").read_text()
 
 
 class Bench:
@@ -37,20 +32,37 @@ class Bench:
         self.say = say
         self.figures = Figures(open_edge_s=plan.open_edge_s)
         self.commands = 0
+        self.has_one_by_one = False
         self._has_baseline = False
+        self._packet_numbers = itertools.count(1)
+
+    def spec(
+        self, kind: Kind, connections: int, seconds: float, *, account: int | None = None,
+        accounts: int = 0, count: int = 0, packet: str | None = PACKET, rate: float = 0.0,
+    ) -> LoadSpec:  # fmt: skip
+        """Return a load of the API: of one account, or of the first `accounts` (0: all)."""
+        return LoadSpec(
+            kind=kind, port=self.world.api_port, connections=connections, seconds=seconds,
+            warm_seconds=0 if count else self.plan.warm_s, bearer=self.world.key,
+            accounts=accounts or self.plan.accounts, items=plans.BATCH_ITEMS, count=count,
+            account=None if account is None else account_name(account), packet=packet, rate=rate,
+        )  # fmt: skip
 
     async def load(
         self, kind: Kind, connections: int, seconds: float, *, account: int | None = None,
-        sweep: int = 0,
+        accounts: int = 0, count: int = 0, packet: str | None = PACKET,
     ) -> LoadResult:  # fmt: skip
-        """Load the API, count what it approved and take a memory reading."""
-        spec = LoadSpec(
-            kind=kind, port=self.world.api_port, connections=connections, seconds=seconds,
-            warm_seconds=0 if sweep else self.plan.warm_s, bearer=self.world.key,
-            accounts=sweep or self.plan.accounts, sweep=sweep > 0, items=plans.BATCH_ITEMS,
-            account=None if account is None else account_name(account),
-        )  # fmt: skip
+        """Load the API in a closed loop and count what it approved."""
+        spec = self.spec(kind, connections, seconds, account=account, accounts=accounts,
+                         count=count, packet=packet)  # fmt: skip
         result = await run_load(spec)
+        self.account_for(kind, result)
+        return result
+
+    def account_for(self, kind: Kind, result: LoadResult) -> None:
+        """Count what a load got approved, and how punctual it was."""
+        self.figures.packets.arrivals += result.arrivals
+        self.figures.packets.late += result.late
         if kind != "balance":
             self.figures.postings_acknowledged += result.approved
             self.commands += result.approved
@@ -58,7 +70,10 @@ class Bench:
             self.figures.single_commands += result.approved
         elif kind == "batch":
             self.figures.batch_commands += result.approved
-        return result
+
+    def new_packet(self) -> str:
+        """Return the name of a packet that this run has not used yet."""
+        return f"packet.{next(self._packet_numbers)}"
 
     def read_memory(self) -> MemoryReading:
         """Note how much memory the API process has now."""
@@ -69,7 +84,7 @@ class Bench:
     async def touch_accounts(self) -> None:
         """Move every account once, so that no measure pays for an account's first movement."""
         result = await self.load(
-            "batch", plans.BATCH_CONNECTIONS, LONGEST_SWEEP_S, sweep=self.plan.accounts
+            "batch", plans.BATCH_CONNECTIONS, LONGEST_SWEEP_S, count=self.plan.accounts
         )
         if result.approved != self.plan.accounts:
             raise BenchError(f"only {result.approved} of {self.plan.accounts} accounts moved")
@@ -84,7 +99,7 @@ class Bench:
         await self.load("batch", plans.BATCH_CONNECTIONS, self.plan.warm_s)
         pending = self.plan.pending_account
         await self.load("batch", 1, LONGEST_SWEEP_S, account=pending,
-                        sweep=plans.PENDING_MOVEMENTS)  # fmt: skip
+                        count=plans.PENDING_MOVEMENTS)  # fmt: skip
         self.figures.warm_up_commands = self.commands
         self.commands = self.figures.single_commands = self.figures.batch_commands = 0
         self.read_memory()
@@ -165,13 +180,14 @@ class Bench:
             self.say(f"   {reading.commands:,} commands, {reading.rss_bytes / 2**20:.1f} MiB")
 
     async def verify(self) -> None:
-        """Count in the database what was acknowledged. Raises BenchError if a row is missing."""
+        """Count in the database what was acknowledged. Raises BenchError if anything is missing."""
         found = self.figures
         connection: asyncpg.Connection = await asyncpg.connect(self.world.owner_dsn)
         try:
             found.postings_stored = await connection.fetchval(query("posting_count"))
             if self._has_baseline:
                 found.pgbench_stored = await connection.fetchval(query("pgbench_count"))
+            [booked] = await connection.fetch(query("booked_counts"))
         finally:
             await connection.close()
         if found.postings_stored != found.postings_acknowledged:
@@ -182,6 +198,14 @@ class Bench:
             raise BenchError(
                 f"{found.pgbench_transactions} by pgbench, {found.pgbench_stored} stored"
             )
+        packets = found.packets
+        packets.booked_stored, packets.entries_stored = booked["booked"], booked["entries"]
+        if (
+            packets.booked_stored != packets.booked_told
+            or packets.entries_stored != 2 * packets.booked_stored
+            or booked["uneven"] or booked["unapplied"] or booked["unkept"]
+        ):  # fmt: skip
+            raise BenchError(f"{packets.booked_told} were booked, but there are {dict(booked)}")
 
     async def _make_baseline(self) -> None:
         if self._has_baseline:
@@ -202,18 +226,3 @@ class Bench:
         expected = f"-{plans.PENDING_MOVEMENTS}.00"
         if status != 200 or json.loads(body)["pending"] != expected:
             raise BenchError(f"{name} should have {expected} pending: {status} {body!r}")
-
-
-Step = Callable[[Bench], Awaitable[None]]
-
-# Neighbours are compared: (b) and (e) with (a), (d) with (f).
-ROUND: dict[str, Step] = {
-    "b": Bench.measure_b,
-    "a": Bench.measure_a,
-    "e": Bench.measure_e,
-    "d": Bench.measure_d,
-    "f": Bench.measure_f,
-    "c": Bench.measure_c,
-    "g": Bench.measure_g,
-}
-AFTERWARDS: dict[str, Step] = {"long": Bench.measure_long, "h": Bench.measure_h}

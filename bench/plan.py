@@ -12,6 +12,9 @@ MEASURES = {
     "f": "pgbench: one conditional debit a transaction, 8 and 32 clients",
     "g": "GET balance",
     "h": "memory of the API process",
+    "p": "unloading packets of three sizes; the same with one commit a posting",
+    "q": "debits at 30 % of (a)'s rate, open loop, beside packets that unload without pause",
+    "s": "straight-through postings, 500 a second, open loop: when they are in the core",
     "long": "one hot account beside a transaction that stays open",
 }
 CONNECTIONS = 32
@@ -20,6 +23,13 @@ PGBENCH_CLIENTS = (8, 32)
 BATCH_CONNECTIONS = 4
 BATCH_ITEMS = 1_000
 PENDING_MOVEMENTS = 1_000
+POSTINGS_PER_ACCOUNT = 2
+"""In the packets of (p) and (q), each time another way through the accounts."""
+OFFERED_SHARE = 0.30
+"""What (q) offers, of the rate of (a)."""
+STRAIGHT_THROUGH_RATE = 500
+OPEN_CONNECTIONS = 128
+"""Of an open loop; what finds all of them busy waits in the generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +50,24 @@ class Plan:
     open_edge_s: int = 15
     """The start and the end whose rates are compared."""
     memory_commands: int = 1_000_000
+    packets: tuple[tuple[int, int], ...] = ((1_000, 5), (10_000, 3), (100_000, 1))
+    """Sizes of the packets of (p) and how many of each a round unloads, the largest last."""
+    one_by_one: int = 3_000
+    """Postings that a round books with a commit each."""
+    beside_pairs: int = 3
+    """How often (q) measures before and beside packets."""
+    beside_packets: int = 2
+    """The largest packets that are unloaded one after the other beside (q)'s debits."""
+    before_s: float = 15.0
+    """How long (q) measures before the packets."""
+    straight_s: float = 30.0
     measures: frozenset[str] = frozenset(MEASURES)
     is_quick: bool = False
+
+    @property
+    def largest_packet(self) -> int:
+        """Postings of the largest packet."""
+        return self.packets[-1][0]
 
     @property
     def pending_account(self) -> int:
@@ -66,6 +92,11 @@ QUICK = Plan(
     open_s=4.0,
     open_edge_s=1,
     memory_commands=10_000,
+    packets=((20, 2), (200, 2), (2_000, 1)),
+    one_by_one=100,
+    beside_pairs=1,
+    before_s=1.0,
+    straight_s=2.0,
     is_quick=True,
 )
 

@@ -6,9 +6,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from bench.machine import ROOT
 
@@ -17,8 +18,19 @@ START_LIMIT_S = 60
 LOG_TAIL_BYTES = 3_000
 
 
+_Found = TypeVar("_Found")
+
+
 class BenchError(Exception):
     """The run cannot go on or its figures would mean nothing; the text says why."""
+
+
+async def in_time(work: Awaitable[_Found], limit_s: float, what: str) -> _Found:
+    """Return what `work` finds. Raises BenchError if that takes longer."""
+    try:
+        return await asyncio.wait_for(work, limit_s)
+    except TimeoutError as error:
+        raise BenchError(f"{what} took longer than {limit_s:.0f} s") from error
 
 
 def free_port() -> int:
@@ -80,15 +92,36 @@ async def status_of(port: int, path: str) -> int:
 
 async def get(port: int, path: str, bearer: str = "") -> tuple[int, bytes]:
     """Return status and body of one GET on a connection of its own."""
+    return await _ask(port, f"GET {path}", f"Authorization: Bearer {bearer}\r\n", b"", 10)
+
+
+async def post(
+    port: int, path: str, body: bytes, *, bearer: str, key: str, limit_s: float
+) -> tuple[int, bytes]:
+    """Return status and body of one POST of JSON on a connection of its own.
+
+    Raises BenchError if there is no answer in time.
+    """
+    head = (
+        f"Authorization: Bearer {bearer}\r\nIdempotency-Key: {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    try:
+        return await _ask(port, f"POST {path}", head, body, limit_s)
+    except (OSError, IndexError) as error:
+        raise BenchError(f"POST {path} had no answer within {limit_s:.0f} s") from error
+
+
+async def _ask(port: int, what: str, head: str, body: bytes, limit_s: float) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
-        writer.write(f"{head}Authorization: Bearer {bearer}\r\n\r\n".encode())
-        answer = await asyncio.wait_for(reader.read(), 10)
+        top = f"{what} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{head}\r\n"
+        writer.write(top.encode() + body)
+        answer = await asyncio.wait_for(reader.read(), limit_s)
     finally:
         writer.close()
-    top, _, body = answer.partition(b"\r\n\r\n")
-    return int(top.split()[1]), body
+    status_line, _, found = answer.partition(b"\r\n\r\n")
+    return int(status_line.split()[1]), found
 
 
 def tail(log: Path) -> str:

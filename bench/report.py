@@ -1,6 +1,6 @@
 """The report of one run, as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -8,6 +8,8 @@ from bench import machine
 from bench import plan as plans
 from bench.figures import Figures
 from bench.goals import Goal, goals
+from bench.markdown import table
+from bench.packet_report import packets_section
 from bench.plan import Plan
 
 SERIES = {
@@ -23,6 +25,10 @@ SERIES = {
     "f32": "(f) pgbench, 32 clients",
     "g1": "(g) GET balance, 1 connection, 1,000 movements pending",
     "g32": "(g) GET balance, 32 connections, random accounts",
+    "p one": "(p) booking with pgbench, one commit a posting, 1 connection",
+    "q before": "(q) debits offered on a schedule, before packets",
+    "q beside": "(q) the same beside packets of {largest:,}",
+    "s": "(s) straight-through postings offered on a schedule",
 }
 MEMORY_LINES = 12
 
@@ -48,16 +54,11 @@ def render(plan: Plan, figures: Figures, where: Circumstances) -> str:
         _rates(plan, figures),
         _open_transaction(figures),
         _memory(plan, figures),
+        packets_section(plan, figures.packets),
         _stored(figures),
         _goals(plan, figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _heading(plan: Plan, where: Circumstances) -> str:
@@ -90,7 +91,10 @@ def _machine(where: Circumstances) -> str:
 
 
 def _rates(plan: Plan, figures: Figures) -> str:
-    rows = [_rate_row(title, figures, name) for name, title in SERIES.items()]
+    rows = [
+        _rate_row(title.format(largest=plan.largest_packet), figures, name)
+        for name, title in SERIES.items()
+    ]
     shown = [row for row in rows if row]
     if not shown:
         return ""
@@ -110,7 +114,7 @@ def _rate_row(title: str, figures: Figures, name: str) -> Sequence[str]:
         return ()
     rates = [sample.rate for sample in samples]
     p50, p99 = _ms(figures.p50s(name)), _ms(figures.p99s(name))
-    if name.startswith("f"):
+    if samples[0].mean_ms:
         p50, p99 = f"mean {median(sample.mean_ms for sample in samples):.2f}", ""
     return title, f"{median(rates):,.0f}", p50, p99, " ".join(f"{rate:,.0f}" for rate in rates)
 
@@ -156,16 +160,20 @@ def _memory(plan: Plan, figures: Figures) -> str:
 
 
 def _stored(figures: Figures) -> str:
+    booked = figures.packets
     return (
         "## Nothing lost\n\n"
         f"Postings acknowledged by NI: {figures.postings_acknowledged:,}; found in the database "
         f"afterwards: {figures.postings_stored:,}. Every answer of every load was checked. "
-        f"Debits of pgbench: {figures.pgbench_transactions:,}, found: {figures.pgbench_stored:,}."
+        f"Debits of pgbench: {figures.pgbench_transactions:,}, found: {figures.pgbench_stored:,}. "
+        f"Postings told to be booked: {booked.booked_told:,}; found booked: "
+        f"{booked.booked_stored:,}; their entries in the core: {booked.entries_stored:,}, two for "
+        "each, which cancel out; NI's `applied` agrees with the customers' entries."
     )
 
 
 def _goals(plan: Plan, figures: Figures) -> str:
-    rows = [_goal_row(goal, figures) for goal in goals(plan.memory_commands)]
+    rows = [_goal_row(goal, figures) for goal in goals(plan)]
     head = ["figure", "measured", "bound", "", "each round"]
     return "## What it must reach\n\n" + table(head, rows)
 

@@ -4,15 +4,19 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from bench.figures import Sample
-from bench.load_spec import LoadResult, LoadSpec
+from bench.load_spec import BEGUN, LoadResult, LoadSpec
 from bench.machine import ROOT
-from bench.processes import BenchError
+from bench.processes import BenchError, in_time
 
 SPARE_S = 60
+_Stream = TypeVar("_Stream", asyncio.StreamReader, asyncio.StreamWriter)
 # The plans that NI's own pools ask for; without them PL/pgSQL keeps plans made on empty tables.
 PGBENCH_OPTIONS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 
@@ -24,6 +28,66 @@ async def run_load(spec: LoadSpec) -> LoadResult:
     """
     limit = spec.warm_seconds + spec.seconds + SPARE_S
     output = await _run([sys.executable, "-m", "bench.load"], spec.to_json().encode(), limit)
+    return _checked(output)
+
+
+class OpenRun:
+    """An open-loop load that is under way in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, spec: LoadSpec) -> None:
+        """Belong to a process that has been given its spec."""
+        self._process, self._spec = process, spec
+        self._stdin = _pipe(process.stdin)
+        self._stdout, self._stderr = _pipe(process.stdout), _pipe(process.stderr)
+
+    async def begun(self) -> None:
+        """Wait until the measured part begins."""
+        limit_s = self._spec.warm_seconds + SPARE_S
+        line = await in_time(self._stdout.readline(), limit_s, "the warm-up of an open loop")
+        if line.decode().strip() != BEGUN:
+            raise BenchError(f"the open loop did not begin:\n{await self._errors()}")
+
+    async def stop(self) -> LoadResult:
+        """End it now; return what it found. Raises as `result` does."""
+        self._stdin.close()
+        return await self.result()
+
+    async def result(self) -> LoadResult:
+        """Wait for its end. Raises BenchError if an answer was not the expected one."""
+        limit_s = self._spec.seconds + SPARE_S
+        output = await in_time(self._stdout.read(), limit_s, "an open loop")
+        if await self._process.wait() != 0:
+            raise BenchError(f"the open loop failed:\n{await self._errors()}")
+        return _checked(output.decode())
+
+    async def _errors(self) -> str:
+        return (await self._stderr.read()).decode()
+
+
+@asynccontextmanager
+async def open_load(spec: LoadSpec) -> AsyncIterator[OpenRun]:
+    """Offer a load for as long as the block runs, or as long as the spec says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.open_load", stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _pipe(process.stdin).write(spec.to_json().encode() + b"\n")
+        yield OpenRun(process, spec)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _pipe(stream: _Stream | None) -> _Stream:
+    if stream is None:
+        raise BenchError("a process was started without its pipes")
+    return stream
+
+
+def _checked(output: str) -> LoadResult:
     result = LoadResult.from_json(output)
     if result.failures:
         shown = "\n".join(result.samples)
@@ -38,15 +102,36 @@ async def run_pgbench(
 
     Raises BenchError if a transaction failed.
     """
-    address, password = _without_password(dsn)
     threads = min(clients, os.cpu_count() or 1)
+    options = [
+        f"--client={clients}", f"--jobs={threads}", f"--time={seconds}",
+        f"--define=accounts={accounts}",
+    ]  # fmt: skip
+    return await _pgbench(program, dsn, "pgbench_debit", options, seconds + SPARE_S)
+
+
+async def run_one_by_one(program: Path, dsn: str, postings: int) -> Sample:
+    """Book so many postings with pgbench, a commit each, on one connection; return its figures.
+
+    Raises BenchError if a transaction failed.
+    """
+    options = ["--client=1", f"--transactions={postings}", "--define=number=0"]
+    sample, done = await _pgbench(program, dsn, "pgbench_book", options, postings / 10 + SPARE_S)
+    if done != postings:
+        raise BenchError(f"pgbench booked {done} postings of {postings}")
+    return sample
+
+
+async def _pgbench(
+    program: Path, dsn: str, script: str, options: list[str], limit_s: float
+) -> tuple[Sample, int]:
+    address, password = _without_password(dsn)
+    file = ROOT / "bench" / "sql" / f"{script}.pgbench"
     command = [
-        str(program), "--no-vacuum", "--protocol=prepared", f"--client={clients}",
-        f"--jobs={threads}", f"--time={seconds}", f"--define=accounts={accounts}",
-        f"--file={ROOT / 'bench' / 'sql' / 'pgbench_debit.pgbench'}", address,
+        str(program), "--no-vacuum", "--protocol=prepared", *options, f"--file={file}", address,
     ]  # fmt: skip
     env = {**os.environ, "PGPASSWORD": password, "PGOPTIONS": PGBENCH_OPTIONS}
-    output = await _run(command, b"", seconds + SPARE_S, env)
+    output = await _run(command, b"", limit_s, env)
     if _number(r"number of failed transactions: (\d+)", output):
         raise BenchError(f"pgbench had failures:\n{output}")
     sample = Sample(

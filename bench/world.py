@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from bench.machine import ROOT
-from bench.processes import BenchError, child, free_port, until_ready
+from bench.processes import BenchError, child, free_port, tail, until_ready
 from ni.clients import add_client
 from ni.core_ledger import set_business_date
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -21,7 +21,7 @@ SQL = ROOT / "bench" / "sql"
 BUSINESS_DATE = dt.date(1993, 1, 4)
 SPARE_ACCOUNTS = 2
 CLIENT = "bench"
-SCOPES = ("balance:read", "posting:write")
+SCOPES = ("balance:read", "posting:write", "packet:unload")
 
 
 class World:
@@ -45,6 +45,18 @@ class World:
         process = await self._api.enter_async_context(child("api", log=log, env=env))
         self.api_pid = process.pid
         await until_ready(process, self.api_port, "/readyz", log)
+
+    @asynccontextmanager
+    async def packets_worker(self) -> AsyncIterator[None]:
+        """Run the worker of straight-through postings, with default settings.
+
+        Raises BenchError if it has ended by itself.
+        """
+        log = self.home / "bench-packets.log"
+        async with child("workers", "packets", log=log, env=self._env) as process:
+            yield
+            if process.returncode is not None:
+                raise BenchError(f"the worker ended with {process.returncode}:\n{tail(log)}")
 
     async def stop_api(self) -> None:
         """End the API process, if one runs."""

@@ -180,6 +180,20 @@ class BatchState:
         posting.changed_at = instant_of(change_us)
         posting.epoch = self.snapshot.epoch
 
+    def settle(self, posting: Posting, action: str, resolved_by: str) -> None:
+        """Note how the problem of `posting` was settled; call it AFTER the posting's change."""
+        assert posting.change_reason is not None, "whoever settles a problem says why"
+        self.effects.resolutions.append(
+            Resolution(
+                posting_id=posting.posting_id,
+                resolved_at=posting.changed_at,
+                action=action,
+                reason=posting.change_reason,
+                resolved_by=resolved_by,
+                actor=posting.change_actor,
+            )
+        )
+
     def tell(
         self,
         event_type: str,

@@ -13,6 +13,7 @@ from ni.reads import Page, Reads
 from ni.sql import query
 
 UNLOADS_SHOWN_MAX: Final = 100
+NAMES_LOOKED_AT_MAX: Final = 1_000
 _BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
@@ -43,20 +44,18 @@ class PacketReads:
     async def packets(
         self, client: str, status: str | None, after: str, size: int
     ) -> tuple[list[str], str | None]:
-        """Documents of a client's packets by name, and the name after which more follow."""
-        found: list[str] = []
-        while True:
-            rows = await self._reads.fetch(query("packet_names"), client, after, size + 1)
-            for row in rows[:size]:
-                document = await self.packet(client, row["packet"])
-                after = row["packet"]
-                if document and (status is None or json.loads(document)["status"] == status):
-                    found.append(document)
-                if len(found) == size:
-                    break
-            more = len(rows) > size or (bool(rows) and after < rows[-1]["packet"])
-            if len(found) == size or not more:
-                return found, after if more else None
+        """Documents of a client's packets by name, and the name after which more follow.
+
+        With a status a page may be short: it looks at NAMES_LOOKED_AT_MAX packets at most.
+        """
+        looking = size + 1 if status is None else max(size + 1, NAMES_LOOKED_AT_MAX)
+        [row] = await self._reads.fetch(query("packet_names"), client, after, status, looking)
+        names = row["packets"][:size]
+        documents = [await self.packet(client, name) for name in names]
+        last: str | None = row["last"] if row["looked_at"] == looking else None
+        if len(row["packets"]) > size:
+            last = names[-1]
+        return [document for document in documents if document is not None], last
 
     async def postings(
         self, client: str, packet: str, status: str | None, before: UUID | None, size: int

@@ -1,8 +1,8 @@
 """Packets: unload to the core, accept and reject; each under one commit with its answer.
 
-The work is done by the functions of migrations/functions/unload.sql; here are the order of calls,
-the keys, and what to do when the core refuses a posting with an error of its own: it is found by
-bisection and left as that posting's problem, so that the rest is booked.
+The work is done by the functions of migrations/functions/unload.sql and accept.sql; here are the
+order of calls, the keys, and what to do when the core refuses a posting with an error of its own:
+it is found by bisection and left as that posting's problem, so that the rest is booked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ENTER: Final = "SELECT * FROM ni.enter_unload_v1($1, $2)"
 UNLOAD: Final = "SELECT * FROM ni.unload_packet_v1($1, $2, $3, $4, $5, $6, $7, $8)"
-ACCEPT: Final = "SELECT * FROM ni.accept_unload_v1($1, $2, $3, $4, $5)"
+ACCEPT: Final = "SELECT * FROM ni.accept_unload_v1($1, $2, $3, $4, $5, $6, $7)"
 REJECT: Final = "SELECT * FROM ni.reject_unload_v1($1, $2, $3, $4, $5, $6)"
 PROBLEMS_SHOWN_MAX: Final = 1_000
 REASON_CHARACTERS_MAX: Final = 500
@@ -66,6 +66,20 @@ class Order:
     fingerprint: bytes
 
 
+@dataclass(slots=True)
+class _Job:
+    """What a run does once it has entered the packet; `number` is the run that it is about.
+
+    `work` gets the session, the packet's last number and the only postings to take (None: all);
+    `status` is theirs, and `failed` those that the core has refused with an error.
+    """
+
+    status: str
+    work: Callable[[Session, int, list[UUID] | None], Awaitable[Answer]]
+    number: int | None = None
+    failed: Failed = field(default_factory=list)
+
+
 class _CoreRefusedError(Exception):
     """The core answered a run with an error that no new try would mend."""
 
@@ -86,34 +100,28 @@ class Packets:
 
         Raises Unavailable when it could not be done within the setting's time, BrokenPromise.
         """
-        failed: Failed = []
-        exhausted = False
-        deadline = self._deadline()
 
-        async def work(session: Session, last: int) -> Answer:
-            return await self._unload(session, order, last, failed, accepted=accepted)
+        async def work(session: Session, last: int, only: list[UUID] | None) -> Answer:
+            return await self._unload(session, order, last, job.failed, only, accepted=accepted)
 
-        while True:
-            try:
-                return await self._tried(order, work, deadline)
-            except _CoreRefusedError as error:
-                if exhausted:
-                    raise BrokenPromise(f"the core refuses the packet: {error}") from error
-                found = await self._culprits(order, {item[0] for item in failed}, deadline)
-                exhausted = not found
-                failed += found
+        job = _Job("pending", work)
+        return await self._booked(order, job)
 
     async def accept(self, order: Order, number: int | None, actor: str | None) -> Answer:
         """Let a run that waits count in the core. Raises as `unload` does."""
 
-        async def work(session: Session, _last: int) -> Answer:
-            run = await self._waiting(session, order, number)
+        async def work(session: Session, _last: int, only: list[UUID] | None) -> Answer:
+            run = await self._waiting(session, order, job.number)
             if isinstance(run, Answer):
                 return run
-            row = await session.fetchrow(ACCEPT, order.client, order.packet, run, order.by, actor)
+            job.number = run
+            row = await session.fetchrow(
+                ACCEPT, order.client, order.packet, run, order.by, actor, job.failed, only
+            )
             return await self._told(session, order, row)
 
-        return await self._decided(order, work)
+        job = _Job("awaiting_acceptance", work, number)
+        return await self._booked(order, job)
 
     async def reject(
         self, order: Order, number: int | None, reason: str, actor: str | None
@@ -129,16 +137,26 @@ class Packets:
             )
             return await self._told(session, order, row)
 
-        return await self._decided(order, work)
-
-    async def _decided(
-        self, order: Order, work: Callable[[Session, int], Awaitable[Answer]]
-    ) -> Answer:
-        """A yes or no to a run that waits: as a whole, or not at all."""
         try:
             return await self._tried(order, work, self._deadline())
         except _CoreRefusedError as error:
             raise BrokenPromise(f"the core refuses the packet: {error}") from error
+
+    async def _booked(self, order: Order, job: _Job) -> Answer:
+        """The answer of a job, done without the postings that the core refuses with an error."""
+        exhausted = False
+        deadline = self._deadline()
+        while True:
+            try:
+                return await self._tried(
+                    order, lambda session, last: job.work(session, last, None), deadline
+                )
+            except _CoreRefusedError as error:
+                if exhausted:
+                    raise BrokenPromise(f"the core refuses the packet: {error}") from error
+                found = await self._culprits(order, job, deadline)
+                exhausted = not found
+                job.failed += found
 
     # One try -----------------------------------------------------------------------------------
 
@@ -193,11 +211,12 @@ class Packets:
         return answer
 
     async def _unload(
-        self, session: Session, order: Order, last: int, failed: Failed, *, accepted: bool
-    ) -> Answer:
+        self, session: Session, order: Order, last: int, failed: Failed, only: list[UUID] | None,
+        *, accepted: bool,
+    ) -> Answer:  # fmt: skip
         limit = self._settings.unload_postings_max
         row = await session.fetchrow(
-            UNLOAD, order.client, order.packet, last + 1, accepted, order.by, failed, None, limit
+            UNLOAD, order.client, order.packet, last + 1, accepted, order.by, failed, only, limit
         )
         if row is None:
             nothing = {"packet": order.packet, "number": last, "status": "booked", "booked": 0}
@@ -255,14 +274,15 @@ class Packets:
 
     # What the core cannot book -----------------------------------------------------------------
 
-    async def _culprits(self, order: Order, known: set[UUID], deadline: float) -> Failed:
+    async def _culprits(self, order: Order, job: _Job, deadline: float) -> Failed:
         """The postings that the core refuses with an error, found by halves in trial runs."""
-        rows = await self._again(lambda: self._candidates(order), deadline)
+        rows = await self._again(lambda: self._candidates(order, job), deadline)
+        known = {item[0] for item in job.failed}
         waiting = [[row[0] for row in rows if row[0] not in known]]
         found: Failed = []
         while waiting and len(found) < self._settings.unload_culprits_max:
             part = waiting.pop()
-            reason = await self._trial(order, part, deadline) if part else None
+            reason = await self._trial(order, job, part, deadline) if part else None
             if reason is None:
                 continue
             if len(part) == 1:
@@ -272,22 +292,29 @@ class Packets:
                 waiting += [part[half:], part[:half]]
         return found
 
-    async def _candidates(self, order: Order) -> list[asyncpg.Record]:
+    async def _candidates(self, order: Order, job: _Job) -> list[asyncpg.Record]:
         limit = self._settings.unload_postings_max
         async with self._session() as session:
             return await session.fetch(
-                query("packet_pending_ids"), order.client, order.packet, limit
+                query("packet_candidates"),
+                order.client,
+                order.packet,
+                job.status,
+                job.number,
+                limit,
             )
 
-    async def _trial(self, order: Order, only: list[UUID], deadline: float) -> str | None:
+    async def _trial(
+        self, order: Order, job: _Job, only: list[UUID], deadline: float
+    ) -> str | None:
         """Why the core refuses these postings; whatever comes out is rolled back."""
         try:
-            await self._again(lambda: self._rolled_back(order, only), deadline)
+            await self._again(lambda: self._rolled_back(order, job, only), deadline)
         except _CoreRefusedError as error:
             return str(error)[:REASON_CHARACTERS_MAX]
         return None
 
-    async def _rolled_back(self, order: Order, only: list[UUID]) -> None:
+    async def _rolled_back(self, order: Order, job: _Job, only: list[UUID]) -> None:
         async with self._session() as session:
             transaction = session.transaction()
             await transaction.start()
@@ -295,11 +322,7 @@ class Packets:
                 entered = await session.fetchrow(ENTER, order.client, order.packet)
                 if entered is None or entered["o_number"] is None:
                     return  # the core has closed: the next try of the packet says so
-                number, accepted = entered["o_number"] + 1, True
-                await session.fetchrow(
-                    UNLOAD, order.client, order.packet, number, accepted, order.by, [], only,
-                    len(only),
-                )  # fmt: skip
+                await job.work(session, entered["o_number"], only)
             finally:
                 await transaction.rollback()
 

@@ -183,8 +183,11 @@ def cancel(state: BatchState, command: CancelPosting) -> Answer:
             return refuse(Decision.amount_out_of_range, account)
     change_us = state.next_change()
     state.touch_posting(posting, change_us)
+    was_problem = posting.status == "problem"
     posting.status = "cancelled"
     posting.change_reason, posting.change_actor = command.reason, command.actor
+    if was_problem:
+        state.settle(posting, "cancel", command.client)
     move_debit(state, posting, debit, change_us, amount, "ni.posting.cancelled")
     move_credit(state, posting, credit, change_us, -amount, "ni.posting.cancelled")
     return Answer(Decision.approved, posting_document(posting))

@@ -13,7 +13,7 @@ from ni.batch_state import Answer, BatchState, refuse
 from ni.commands import CancelPosting, ProblemAction, ResolveProblem
 from ni.decisions import Decision
 from ni.documents import problem_resolution_document
-from ni.movements import AccountFigures, Posting, Resolution
+from ni.movements import AccountFigures, Posting
 from ni.posting_rules import cancel, move_credit, move_debit, refuse_pair, refuse_standing
 
 
@@ -28,15 +28,7 @@ def resolve(state: BatchState, command: ResolveProblem) -> Answer:
     refused = _ACTIONS[command.action](state, command, posting)
     if refused is not None:
         return refused
-    resolution = Resolution(
-        posting_id=posting.posting_id,
-        resolved_at=posting.changed_at,
-        action=command.action,
-        reason=command.reason,
-        resolved_by=command.client,
-        actor=command.actor,
-    )
-    state.effects.resolutions.append(resolution)
+    resolution = state.effects.resolutions[-1]
     return Answer(Decision.approved, problem_resolution_document(posting, resolution))
 
 
@@ -68,6 +60,7 @@ def _make_pending(
     state.touch_posting(posting, change_us)
     posting.status = "pending"
     posting.change_reason, posting.change_actor = command.reason, command.actor
+    state.settle(posting, command.action, command.client)
 
 
 def _redirect(state: BatchState, command: ResolveProblem, posting: Posting) -> Answer | None:

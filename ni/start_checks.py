@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -10,9 +10,13 @@ from ni.base_port import check_base
 from ni.errors import NiError
 from ni.migrate import check_server, is_current
 from ni.session import connected
+from ni.sql import query
 
 if TYPE_CHECKING:
     from ni.database import Session
+
+DEADLOCK_TIMEOUT_MAX_MS: Final = 100
+"""A tenth of the server's default, with which the core waits."""
 
 
 async def check_database(dsn: str) -> None:
@@ -36,3 +40,14 @@ async def check_session(session: Session) -> None:
     if not current:
         raise NiError("the database is not migrated to this version: run `ni migrate`")
     await check_base(session)
+    await _check_who_gives_way(session)
+
+
+async def _check_who_gives_way(session: Session) -> None:
+    """Whoever looks for a deadlock first gives way; the core keeps the server's own patience."""
+    found = await session.fetchval(query("deadlock_timeout"))
+    if found > DEADLOCK_TIMEOUT_MAX_MS:
+        raise NiError(
+            f"NI's sessions look for deadlocks after {found} ms, so that the core may have to give "
+            "way: as a superuser, ALTER ROLE ni_engine SET deadlock_timeout = '20ms'"
+        )

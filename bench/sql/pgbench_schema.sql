@@ -5,6 +5,7 @@ CREATE TABLE bench.position (LIKE ni.position INCLUDING ALL);
 CREATE TABLE bench.state (LIKE ni.state INCLUDING ALL);
 CREATE TABLE bench.applied (LIKE ni.applied INCLUDING ALL);
 CREATE TABLE bench.posting (LIKE ni.posting INCLUDING ALL);
+CREATE TABLE bench.unbooked (LIKE ni.unbooked INCLUDING ALL);
 CREATE TABLE bench.request (LIKE ni.request INCLUDING ALL);
 CREATE TABLE bench.outbox (LIKE ni.outbox INCLUDING ALL);
 
@@ -55,6 +56,10 @@ BEGIN
     VALUES (0, movement, true, 'bench', 'TRANSFER', debited, 'INT-CASH', true, false, p_amount,
             'CZK', 'bench', false, 'pending', 'available', found.business_date, instant, rest,
             found.sequence, 1, instant, instant);
+    INSERT INTO bench.unbooked (
+        bucket, posting_id, client, packet, status, straight_through, amount, currency,
+        credit_internal)
+    VALUES (0, movement, 'bench', 'bench', 'pending', false, p_amount, 'CZK', 'INT-CASH');
     INSERT INTO bench.request (
         bucket, client, key, fingerprint, decision, document, decided_at)
     VALUES (0, 'bench', request_key, sha256(convert_to(debited || p_amount, 'UTF8')), 0,

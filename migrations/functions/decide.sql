@@ -286,6 +286,13 @@ BEGIN
                    n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
                    n.created_at
               FROM unnest(p_postings) AS n;
+        INSERT INTO ni.unbooked
+            SELECT p_bucket, n.posting_id, n.client, coalesce(n.packet, ''), 'pending',
+                   n.straight_through, n.amount, n.currency,
+                   CASE WHEN NOT n.debit_customer THEN n.debit_account END,
+                   CASE WHEN NOT n.credit_customer THEN n.credit_account END
+              FROM unnest(p_postings) AS n
+             WHERE n.home;
     END IF;
     IF cardinality(p_holds) > 0 THEN
         INSERT INTO ni.hold
@@ -303,23 +310,52 @@ BEGIN
         PERFORM ni.expect_v1('hold', v_rows, 1);
     END LOOP;
     FOR v_posting IN SELECT * FROM unnest(p_posting_changes) LOOP
-        UPDATE ni.posting AS p
-           SET status = v_posting.status,
-               debit_account = v_posting.debit_account,
-               credit_account = v_posting.credit_account,
-               debit_customer = v_posting.debit_customer,
-               credit_customer = v_posting.credit_customer,
-               debit_available_after = v_posting.debit_available_after,
-               debit_sequence = v_posting.debit_sequence,
-               credit_available_after = v_posting.credit_available_after,
-               credit_sequence = v_posting.credit_sequence, epoch = v_posting.epoch,
-               changed_at = v_posting.changed_at, change_reason = v_posting.change_reason,
-               change_actor = v_posting.change_actor
-         WHERE p.bucket = p_bucket AND p.posting_id = v_posting.posting_id
-           AND p.status = v_posting.from_status;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        PERFORM ni.expect_v1('posting', v_rows, 1);
+        PERFORM ni.change_posting_v1(p_bucket, v_posting);
     END LOOP;
+END
+$$;
+
+-- Changes a posting's row, and what is kept of it among the unbooked.
+CREATE OR REPLACE FUNCTION ni.change_posting_v1(
+    p_bucket smallint, p_change ni.posting_change_v1
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_posting record;
+    v_rows    bigint;
+BEGIN
+    UPDATE ni.posting AS p
+       SET status = p_change.status,
+           debit_account = p_change.debit_account,
+           credit_account = p_change.credit_account,
+           debit_customer = p_change.debit_customer,
+           credit_customer = p_change.credit_customer,
+           debit_available_after = p_change.debit_available_after,
+           debit_sequence = p_change.debit_sequence,
+           credit_available_after = p_change.credit_available_after,
+           credit_sequence = p_change.credit_sequence, epoch = p_change.epoch,
+           changed_at = p_change.changed_at, change_reason = p_change.change_reason,
+           change_actor = p_change.change_actor
+     WHERE p.bucket = p_bucket AND p.posting_id = p_change.posting_id
+       AND p.status = p_change.from_status
+    RETURNING p.client, coalesce(p.packet, '') AS packet, p.home INTO v_posting;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    PERFORM ni.expect_v1('posting', v_rows, 1);
+    IF NOT v_posting.home THEN
+        RETURN;
+    END IF;
+    UPDATE ni.unbooked AS u
+       SET status = p_change.status,
+           debit_internal = CASE WHEN NOT p_change.debit_customer
+                                 THEN p_change.debit_account END,
+           credit_internal = CASE WHEN NOT p_change.credit_customer
+                                  THEN p_change.credit_account END
+     WHERE u.bucket = p_bucket AND u.client = v_posting.client
+       AND u.packet = v_posting.packet AND u.status = p_change.from_status
+       AND u.posting_id = p_change.posting_id;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    PERFORM ni.expect_v1('unbooked', v_rows, 1);
 END
 $$;
 

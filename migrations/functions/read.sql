@@ -57,18 +57,11 @@ AS $$
 DECLARE
     v_pending numeric;
 BEGIN
-    SELECT coalesce(sum(t.net), 0) INTO v_pending
-      FROM generate_series(0, (SELECT i.buckets - 1 FROM ni.installation AS i)) AS g (bucket)
-     CROSS JOIN LATERAL (
-        SELECT (SELECT coalesce(sum(p.amount), 0) FROM ni.posting AS p
-                 WHERE p.bucket = g.bucket::smallint AND p.credit_account = p_account
-                   AND p.home AND NOT p.credit_customer
-                   AND p.status IN ('pending', 'awaiting_acceptance', 'problem'))
-             - (SELECT coalesce(sum(p.amount), 0) FROM ni.posting AS p
-                 WHERE p.bucket = g.bucket::smallint AND p.debit_account = p_account
-                   AND p.home AND NOT p.debit_customer
-                   AND p.status IN ('pending', 'awaiting_acceptance', 'problem'))
-               AS net) AS t;
+    SELECT (SELECT coalesce(sum(u.amount), 0) FROM ni.unbooked AS u
+             WHERE u.credit_internal = p_account AND u.status <> 'cancelled')
+           - (SELECT coalesce(sum(u.amount), 0) FROM ni.unbooked AS u
+               WHERE u.debit_internal = p_account AND u.status <> 'cancelled')
+      INTO v_pending;
     RETURN v_pending;
 END
 $$;

@@ -7,6 +7,10 @@ BEGIN
     END IF;
     EXECUTE format('ALTER ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION '
                    'NOBYPASSRLS PASSWORD %L', role_name, secret);
+    IF role_name = 'ni_engine' THEN
+        -- Whoever looks for a deadlock first gives way, and that must never be the core.
+        ALTER ROLE ni_engine SET deadlock_timeout = '20ms';
+    END IF;
 END
 $$;
 

@@ -1,8 +1,10 @@
 """The benchmark works: a quick run against real servers, and the arithmetic of its report."""
 
 import contextlib
+import dataclasses
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,13 +17,16 @@ from bench.goals import goals
 from bench.load import content_length, percentile
 from bench.load_requests import account_name, request_maker
 from bench.load_spec import Kind, LoadResult, LoadSpec
-from bench.plan import MEASURES, make_plan, parse_measures
+from bench.plan import MEASURES, QUICK, make_plan, parse_measures
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = [sys.executable, "-m", "bench", "--quick"]
+RUN = [sys.executable, "-m", "bench", "--quick"]
+PLAN = dataclasses.replace(QUICK, memory_commands=10)
 
 
-def spec(kind: Kind, *, account: str | None = None, items: int = 3) -> LoadSpec:
+def spec(
+    kind: Kind, *, account: str | None = None, items: int = 3, packet: str | None = "bench"
+) -> LoadSpec:
     return LoadSpec(
         kind=kind,
         port=1,
@@ -32,7 +37,8 @@ def spec(kind: Kind, *, account: str | None = None, items: int = 3) -> LoadSpec:
         accounts=5,
         account=account,
         items=items,
-        sweep=account is None,
+        count=0 if account else 5,
+        packet=packet,
     )
 
 
@@ -50,7 +56,7 @@ def bodies(made: LoadSpec) -> list[bytes]:
 @pytest.mark.timeout(90)
 def test_a_quick_run_prints_the_table(tmp_path: Path) -> None:
     output = tmp_path / "report.md"
-    command = [*QUICK, "--only", "a,b,d,e,f,g,h", "--output", str(output)]
+    command = [*RUN, "--only", "a,b,d,e,f,g,h", "--output", str(output)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "## What it must reach" in done.stdout
@@ -58,37 +64,79 @@ def test_a_quick_run_prints_the_table(tmp_path: Path) -> None:
     assert output.read_text().strip() == done.stdout.strip()
 
 
+@pytest.mark.timeout(120)
+def test_a_quick_run_measures_packets(tmp_path: Path) -> None:
+    output = tmp_path / "report.md"
+    command = [*RUN, "--only", "p,q,s", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"({measure})" in done.stderr for measure in "pqs")
+    rows = re.findall(
+        r"^\| (\([a-s]\)).*\| (?:reached|missed) \|", output.read_text(), re.MULTILINE
+    )
+    # (a) is measured, too: it gives the rate of (q).
+    assert sorted(rows) == ["(a)", *["(p)"] * 4, "(q)", "(q)", "(s)"]
+    booked = re.search(r"found booked: ([\d,]+); their entries in the core: ([\d,]+)", done.stdout)
+    assert booked is not None
+    postings, entries = (int(number.replace(",", "")) for number in booked.groups())
+    sizes = sum(size * repeats for size, repeats in QUICK.packets) + QUICK.one_by_one
+    assert postings > sizes + QUICK.largest_packet * QUICK.beside_packets
+    assert entries == 2 * postings
+
+
 @pytest.mark.timeout(60)
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("measure", "sign"), [("e", "(e)"), ("p", "(p)"), ("s", "are due")])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, measure: str, sign: str) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [*QUICK, "--only", "e"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True
+        [*RUN, "--only", measure], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    with process.stderr as lines:
-        assert any("(e)" in line for line in lines)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=40) == 130
+    try:
+        with process.stderr as lines:
+            assert any(sign in line for line in lines)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=40) == 130
+    finally:
+        if process.poll() is None:  # it tidies up when it is told to
+            process.terminate()
+            process.wait(timeout=40)
     assert list(tmp_path.iterdir()) == []
-    assert not commands_naming(str(tmp_path))
+    assert not processes_naming(str(tmp_path))
 
 
-def commands_naming(text: str) -> list[str]:
-    """Return the command lines of this machine that hold the text."""
+def processes_naming(text: str) -> list[str]:
+    """Return the command lines of this machine whose words or environment hold the text."""
     if not Path("/proc/self/cmdline").exists():
-        shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+        shown = subprocess.run(["ps", "-Eeo", "args"], capture_output=True, text=True, check=True)
         return [line for line in shown.stdout.splitlines() if text in line]
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has just ended
-            found.append(file.read_text(errors="replace").replace("\0", " "))
-    return [line for line in found if text in line]
+            words = file.read_text(errors="replace").replace("\0", " ")
+            if text in words or text in file.with_name("environ").read_text(errors="replace"):
+                found.append(words)
+    return found
 
 
 def test_every_request_of_a_load_has_a_key_of_its_own() -> None:
     made = bodies(spec("batch", account="CZ1", items=2))
     keys = b"".join(made).split(b'"idempotency_key":"')[1:]
     assert len({key[:28] for key in keys}) == len(keys) == 14
+
+
+def test_a_count_goes_evenly_through_the_accounts() -> None:
+    made = dataclasses.replace(spec("batch"), count=12)
+    text = b"".join(bodies(made))
+    found = [text.count(account_name(number).encode()) for number in range(6)]
+    assert sorted(found) == [0, 2, 2, 2, 3, 3]
+
+
+def test_a_posting_names_its_packet_or_goes_straight_through() -> None:
+    assert all(b.endswith(b',"packet":"p.7"}') for b in bodies(spec("posting", packet="p.7")))
+    straight = bodies(spec("posting", packet=None))
+    assert all(body.endswith(b',"straight_through":true}') for body in straight)
+    assert b"".join(bodies(spec("batch", packet=None))).count(b'"straight_through":true}') == 5
 
 
 def test_a_sweep_names_every_account_once_and_ends() -> None:
@@ -125,7 +173,7 @@ def test_ratios_are_made_within_a_round() -> None:
     assert figures.ratios("a", "e") == [0.8, 0.6]
     assert figures.tail_ratios("a") == [3, 9]
     assert figures.batch_ratios() == [2]
-    assert [goal.verdict(figures) for goal in goals(10)][:3] == [
+    assert [goal.verdict(figures) for goal in goals(PLAN)][:3] == [
         "reached",
         "not measured",
         "reached",
@@ -138,7 +186,8 @@ def test_memory_growth_is_taken_when_the_commands_are_complete() -> None:
     assert figures.memory_growth_mib(10) == []
     figures.memory += [MemoryReading(11, 130 << 20), MemoryReading(20, 140 << 20)]
     assert figures.memory_growth_mib(10) == [30]
-    assert goals(10)[-1].verdict(figures) == "missed"
+    [goal] = [goal for goal in goals(PLAN) if "memory" in goal.text]
+    assert goal.verdict(figures) == "missed"
 
 
 def test_the_edges_of_the_long_transaction_are_compared() -> None:

@@ -200,7 +200,13 @@ async def test_a_posting_booked_between_look_up_and_lock_is_not_cancelled(
 async def test_what_a_packet_left_decides(world: World, status: str, decision: Decision) -> None:
     (one,) = await world.open()
     posting = id_of(await world.engine.submit(debit(one, 100)))
-    await world.owner.execute("update ni.posting set status = $1", status)
+    for table in ("posting", "unbooked"):
+        await world.owner.execute(f"update ni.{table} set status = $1", status)
+    await world.owner.execute(
+        "insert into ni.problem (bucket, posting_id, raised_at, client, packet, number, code,"
+        " detail) select bucket, posting_id, changed_at, client, packet, 1, 'core_error', 'no'"
+        " from ni.posting where status = 'problem'"
+    )
     assert (await world.engine.submit(cancel(posting))).decision is decision
     cancelled = decision is Decision.approved
     assert await world.available(one) == (1000_00 if cancelled else 999_00)
@@ -250,8 +256,8 @@ async def test_two_processes_cancel_a_posting_between_internal_accounts(
 
 def lie_about_posting(effects: Effects) -> None:
     """Pretend that another status was decided on."""
-    for key, (_, posting) in effects.changed_postings.items():
-        effects.changed_postings[key] = ("problem", posting)
+    for change in effects.changed_postings.values():
+        change.from_status = "problem"
 
 
 def lie_about_hold(effects: Effects) -> None:

@@ -41,6 +41,9 @@ async def _book(session: asyncpg.Connection, rows: list[asyncpg.Record]) -> None
         " where posting_id = any ($1) and status = 'pending'",
         [row["posting_id"] for row in rows],
     )
+    await session.execute(
+        "delete from ni.unbooked where posting_id = any ($1)", [row["posting_id"] for row in rows]
+    )
     await _add_to_balances(session, others)
 
 

@@ -40,6 +40,11 @@ SELECTIVE: Final = {
     "block": [{"account"}],
     "hold": [{"hold_id"}, {"account"}, {"reference"}],
     "posting": [{"posting_id"}, {"debit_account"}, {"credit_account"}, {"reference"}],
+    "unbooked": [
+        {"client", "packet", "status", "posting_id"},
+        {"debit_internal"},
+        {"credit_internal"},
+    ],
     "request": [{"client", "key"}],
 }
 """For each growing table, the sets of columns one of which an index condition must name."""
@@ -151,22 +156,35 @@ async def test_balances_and_lists(session: asyncpg.Connection) -> None:
     for suffix, reference in (("", None), ("_by_reference", "R")):
         await session.fetch(query(f"holds_of_account{suffix}"), 0, "A", None, reference, None, 5)
         await session.fetch(query(f"postings_of_account{suffix}"), [0], "A", reference, None, 5)
-    check(plans, {"account", "block", "hold", "posting", "state", "applied"})
+    check(plans, {"account", "block", "hold", "posting", "unbooked", "state", "applied"})
 
 
 async def test_changes_find_their_rows(session: asyncpg.Connection) -> None:
-    """The updates of named holds and postings; the row counts refuse, which is their answer."""
+    """The updates of named holds and postings; the row counts refuse, which is their answer.
+
+    The posting is there and is not kept among the unbooked, so both are looked for.
+    """
+    await session.execute(
+        "insert into ni.posting (bucket, posting_id, home, client, type, debit_account,"
+        " credit_account, debit_customer, credit_customer, amount, currency, packet,"
+        " straight_through, status, check_mode, value_date, valid_from, epoch, created_at,"
+        f" changed_at) values (0, '{HOLD}', true, 'c', 'OTHER', 'A', 'B', true, false, 1, 'CZK',"
+        " 'p', false, 'pending', 'available', now(), now(), 1, now(), now())"
+    )
     plans = Plans(session)
     for holds, postings in (("holds", "none"), ("none", "postings")):
         hold = f"array[row('{HOLD}', 'active', 'released', 1, 0, 1, null, 0, 1, 1, now())]"
-        posting = f"array[row('{HOLD}', 'pending', 'cancelled', 0, 1, 0, 1, 1, now(), 'x', null)]"
+        posting = (
+            f"array[row('{HOLD}', 'pending', 'cancelled', 'A', 'B', true, false, 0, 1, 0, 1, 1,"
+            " now(), 'x', null)]"
+        )
         with pytest.raises(asyncpg.PostgresError, match="rows written: 0"):
             await session.execute(
                 "select ni.write_movements_v1(0::smallint, '{}',"
                 f" {hold if holds == 'holds' else 'array[]'}::ni.hold_change_v1[], '{{}}',"
                 f" {posting if postings == 'postings' else 'array[]'}::ni.posting_change_v1[])"
             )
-    check(plans, {"hold", "posting"})
+    check(plans, {"hold", "posting", "unbooked"})
 
 
 async def test_chores_walk_an_index(session: asyncpg.Connection) -> None:

@@ -15,6 +15,15 @@ with newest as (
 ), held as (
     select account, sum(amount - captured - released) as held
     from ni.hold where status = 'active' group by account
+), owed as (
+    select client, coalesce(packet, '') as packet, status, bucket, posting_id, straight_through,
+           amount, currency, case when not debit_customer then debit_account end as debit_internal,
+           case when not credit_customer then credit_account end as credit_internal
+    from ni.posting where home and status <> 'booked'
+), kept as (
+    select client, packet, status, bucket, posting_id, straight_through, amount, currency,
+           debit_internal, credit_internal
+    from ni.unbooked
 ), events as (
     select account, count(*) as many, count(distinct sequence) as numbers,
            min(sequence) as lowest, max(sequence) as highest
@@ -52,4 +61,10 @@ from figures
 where available < 0
       and not exists (select from ni.posting p
                       where figures.account in (p.debit_account, p.credit_account)
-                            and p.check_mode = 'none');
+                            and p.check_mode = 'none')
+union all
+select posting_id || ': is ' || status || ' and not kept so among the unbooked'
+from (select * from owed except select * from kept) o
+union all
+select posting_id || ': is kept among the unbooked as ' || status || ' and is not so'
+from (select * from kept except select * from owed) k;

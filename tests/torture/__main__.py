@@ -1,7 +1,8 @@
 """`python -m tests.torture`: kill everything that can be killed, and account for every movement.
 
-What `make torture` runs: the kills, then the long forms of the races (1,000 rounds each) and of
-the model test. `--quick` is a few kills alone.
+What `make torture` runs: the kills of the API, of PostgreSQL and of the unloader, then the long
+forms of the races (1,000 rounds each), of the packets' tests and of the model test. `--quick` is a
+few kills alone.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 
 from tests.support.homes import temporary_home
+from tests.torture.packet_rounds import PacketBench, kill_in_turn, packet_bench
 from tests.torture.rounds import POINTS, Bench, kill_api, kill_postgres, torture_bench
 
 QUICK_KILLS = 12
 QUICK_PG_KILLS = 2
+QUICK_PACKET_KILLS = 14
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="kills of the API process")
     parser.add_argument("--pg-kills", type=int, default=20, help="kills of the postmaster")
+    parser.add_argument(
+        "--packet-kills", type=int, default=200, help="kills of the unloader and its server"
+    )
     parser.add_argument("--quick", action="store_true", help="a few kills of each, nothing else")
     parser.add_argument("--kills-only", action="store_true", help="neither races nor model test")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run's choices")
@@ -55,12 +62,28 @@ async def torture(kills: int, pg_kills: int, seed: int) -> None:
             tell(f"{summary(bench)}; {time.monotonic() - started:.0f} s, seed {seed}")
 
 
+async def torture_packets(kills: int, seed: int) -> None:
+    """All kills while packets are unloaded, on servers of their own."""
+    draw = random.Random(seed)
+    turns: Counter[str] = Counter()
+    started = time.monotonic()
+    with temporary_home() as home:
+        async with packet_bench(home) as packets:
+            packets.bench.load.draw.seed(seed)
+            for number in range(1, kills + 1):
+                turns[await kill_in_turn(packets, number, draw)] += 1
+                if number % 10 == 0 or number == kills:
+                    tell(f"{number:4} of {kills} kills of packets: {packets_summary(packets)}")
+            of_each = ", ".join(f"{turn} {count}" for turn, count in sorted(turns.items()))
+            tell(f"{of_each}; {time.monotonic() - started:.0f} s, seed {seed}")
+
+
 def long_tests() -> int:
     """The long forms of the tests; returns pytest's exit code."""
     command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--timeout", "7200"]
     environment = os.environ | {"NI_TORTURE": "1"}
     return subprocess.run(
-        [*command, "tests/races", "tests/model"], env=environment, check=False
+        [*command, "tests/races", "tests/packets", "tests/model"], env=environment, check=False
     ).returncode
 
 
@@ -72,13 +95,25 @@ def summary(bench: Bench) -> str:
     )
 
 
+def packets_summary(packets: PacketBench) -> str:
+    orders = packets.unloader.journal.orders()
+    return (
+        f"{len(packets.bench.load.postings)} postings, {len(orders)} orders,"
+        f" {packets.repeated} of them given again, {packets.observer.snapshots} snapshots,"
+        " nothing by halves, nothing twice"
+    )
+
+
 def main() -> None:
     asked = arguments()
-    kills, pg_kills = (
-        (QUICK_KILLS, QUICK_PG_KILLS) if asked.quick else (asked.kills, asked.pg_kills)
-    )
+    kills, pg_kills, packet_kills = asked.kills, asked.pg_kills, asked.packet_kills
+    if asked.quick:
+        kills, pg_kills, packet_kills = QUICK_KILLS, QUICK_PG_KILLS, QUICK_PACKET_KILLS
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
-    asyncio.run(torture(kills, pg_kills, seed))
+    if kills or pg_kills:
+        asyncio.run(torture(kills, pg_kills, seed))
+    if packet_kills:
+        asyncio.run(torture_packets(packet_kills, seed))
     if not (asked.quick or asked.kills_only):
         sys.exit(long_tests())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from tests.support.api_process import ApiProcess
-from tests.support.bank import Bank
+from tests.support.bank import ALL_MONEY_SCOPES, Bank
 from tests.support.caller import Caller, http_client
 from tests.support.own_postgres import OwnPostgres
 from tests.torture.account_for import account_for, resolve_unanswered, wait_answering
@@ -39,8 +39,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def torture_bench(home: Path, buckets: int = 1) -> AsyncIterator[Bench]:
-    """Servers of their own below `home`: nobody else is hurt when they are killed."""
+async def torture_bench(
+    home: Path, buckets: int = 1, packets: Sequence[str | None] = ("torture",)
+) -> AsyncIterator[Bench]:
+    """Servers of their own below `home`: nobody else is hurt when they are killed.
+
+    The load's postings name one of `packets`; None stands for straight-through.
+    """
     async with AsyncExitStack() as stack:
         postgres = await OwnPostgres.create(home, buckets)
         stack.callback(postgres.stop)
@@ -48,7 +53,7 @@ async def torture_bench(home: Path, buckets: int = 1) -> AsyncIterator[Bench]:
         bank = Bank(owner)
         await bank.open_ledger(date(2031, 3, 3), date(2031, 3, 4))
         await bank.open_accounts(torture_accounts())
-        key = await bank.add_client("torturer")
+        key = await bank.add_client("torturer", (*ALL_MONEY_SCOPES, "problem:resolve"))
         await owner.close()
         trigger = home / "trigger"
         environment = {"NI_TEST_TRIGGER": str(trigger)}
@@ -56,7 +61,7 @@ async def torture_bench(home: Path, buckets: int = 1) -> AsyncIterator[Bench]:
         stack.callback(api.stop)
         api.start()
         http = await stack.enter_async_context(http_client(timeout_seconds=10))
-        load = Load(Caller(http, api.base_url, key))
+        load = Load(Caller(http, api.base_url, key), packets=packets)
         yield Bench(postgres, api, bank, load, trigger)
 
 

@@ -1,0 +1,2 @@
+-- Statistics of what the baseline has for itself.
+ANALYZE one_by_one.posting;

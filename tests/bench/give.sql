@@ -1,0 +1,2 @@
+-- Ends the transaction that `take` has begun.
+COMMIT;
