@@ -236,10 +236,20 @@ BEGIN
         GET DIAGNOSTICS v_rows = ROW_COUNT;
         PERFORM ni.expect_v1('state', v_rows, cardinality(p_states));
     END IF;
-    PERFORM ni.write_movements_v1(p_bucket, p_holds, p_hold_changes, p_postings,
-                                  p_posting_changes);
-    INSERT INTO ni.outbox
-        SELECT p_bucket, e.* FROM unnest(p_events) AS e;
+    IF cardinality(p_postings) > 0 THEN
+        PERFORM ni.write_postings_v1(p_bucket, p_postings);
+    END IF;
+    IF cardinality(p_holds) > 0 THEN
+        INSERT INTO ni.hold
+            SELECT p_bucket, n.*, n.created_at FROM unnest(p_holds) AS n;
+    END IF;
+    IF cardinality(p_hold_changes) + cardinality(p_posting_changes) > 0 THEN
+        PERFORM ni.write_changes_v1(p_bucket, p_hold_changes, p_posting_changes);
+    END IF;
+    IF cardinality(p_events) > 0 THEN
+        INSERT INTO ni.outbox
+            SELECT p_bucket, e.* FROM unnest(p_events) AS e;
+    END IF;
     INSERT INTO ni.request
         SELECT p_bucket, r.* FROM unnest(p_requests) AS r
          ORDER BY r.client COLLATE "C", r.key COLLATE "C"
@@ -251,10 +261,27 @@ BEGIN
 END
 $$;
 
--- The holds and postings of `ni.write_v1`.
-CREATE OR REPLACE FUNCTION ni.write_movements_v1(
-    p_bucket smallint, p_holds ni.new_hold_v1[], p_hold_changes ni.hold_change_v1[],
-    p_postings ni.new_posting_v1[], p_posting_changes ni.posting_change_v1[]
+-- The new postings of `ni.write_v1`.
+CREATE OR REPLACE FUNCTION ni.write_postings_v1(p_bucket smallint, p_postings ni.new_posting_v1[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ni.posting
+        SELECT p_bucket, n.posting_id, n.home, n.client, n.type, n.debit_account,
+               n.credit_account, n.debit_customer, n.credit_customer, n.amount, n.currency,
+               n.packet, n.straight_through, 'pending', n.check_mode, n.value_date,
+               n.valid_from, n.link_id, n.hold_id, n.reference, n.narrative, n.actor,
+               n.legal_reference, n.debit_available_after, n.debit_sequence,
+               n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
+               n.created_at
+          FROM unnest(p_postings) AS n;
+END
+$$;
+
+-- The changed holds and postings of `ni.write_v1`.
+CREATE OR REPLACE FUNCTION ni.write_changes_v1(
+    p_bucket smallint, p_hold_changes ni.hold_change_v1[], p_posting_changes ni.posting_change_v1[]
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -263,21 +290,6 @@ DECLARE
     v_hold    ni.hold_change_v1;
     v_posting ni.posting_change_v1;
 BEGIN
-    IF cardinality(p_postings) > 0 THEN
-        INSERT INTO ni.posting
-            SELECT p_bucket, n.posting_id, n.home, n.client, n.type, n.debit_account,
-                   n.credit_account, n.debit_customer, n.credit_customer, n.amount, n.currency,
-                   n.packet, n.straight_through, 'pending', n.check_mode, n.value_date,
-                   n.valid_from, n.link_id, n.hold_id, n.reference, n.narrative, n.actor,
-                   n.legal_reference, n.debit_available_after, n.debit_sequence,
-                   n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
-                   n.created_at
-              FROM unnest(p_postings) AS n;
-    END IF;
-    IF cardinality(p_holds) > 0 THEN
-        INSERT INTO ni.hold
-            SELECT p_bucket, n.*, n.created_at FROM unnest(p_holds) AS n;
-    END IF;
     FOR v_hold IN SELECT * FROM unnest(p_hold_changes) LOOP
         UPDATE ni.hold AS h
            SET status = v_hold.status, amount = v_hold.amount, captured = v_hold.captured,
