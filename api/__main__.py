@@ -9,6 +9,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
+from api.joined_writes import JoinedHttp
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import load_settings
@@ -29,7 +30,7 @@ def main() -> int:
             host=settings.api_host,
             port=settings.api_port,
             loop="uvloop",
-            http="httptools",
+            http=JoinedHttp,
             access_log=False,
             proxy_headers=False,
             log_level="warning",

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.answers import PROBLEM_SCHEMA, schema_of
 from api.dispatch import Counted, Dispatcher
 from api.replies import problem
 from api.routes import ROUTES, Route
@@ -20,7 +21,10 @@ from api.services import Services
 from ni.decisions import Decision
 from ni.settings import Settings, load_settings
 
-_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"type": "object"}}}
+_PROBLEM = {
+    "description": "a problem document",
+    "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
+}
 
 
 class RawRoute(APIRoute):
@@ -93,9 +97,19 @@ def _add_route(app: FastAPI, dispatcher: Dispatcher, route: Route) -> None:
         operation_id=route.name,
         summary=(route.endpoint.__doc__ or "").strip(),
         response_model=None,
-        responses={"4XX": {"description": "a problem document", "content": _PROBLEM_CONTENT}},
+        responses=_responses(route),
         openapi_extra=_documentation(route),
     )
+
+
+def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of a route's answers."""
+    found: dict[int | str, dict[str, Any]] = {"4XX": _PROBLEM, "503": _PROBLEM}
+    if route.answer is not None:
+        schema = schema_of(route.answer)
+        content = {"application/json": {"schema": _inlined(schema, schema.get("$defs", {}))}}
+        found[route.status] = {"description": "done", "content": content}
+    return found
 
 
 def _documentation(route: Route) -> dict[str, Any]:

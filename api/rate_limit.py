@@ -71,7 +71,7 @@ class RateLimit:
     @staticmethod
     def _turn(allowance: _Allowance) -> None:
         """A new second is a new allowance."""
-        second = int(clock.utc_now().timestamp())
+        second = clock.unix_second()
         if allowance.second != second:
             allowance.second, allowance.left, allowance.spent = second, 0, False
 

@@ -20,3 +20,8 @@ def monotonic() -> float:
 def utc_now() -> datetime:
     """The host's wall clock in UTC; for logs and messages, never for decisions."""
     return datetime.now(UTC)
+
+
+def unix_second() -> int:
+    """The host's second since 1970, near enough the same on every host; for rate limits."""
+    return int(time.time())

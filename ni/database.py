@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import asyncpg
+import structlog
 
 from ni.errors import Unavailable
 from ni.settings import Settings
@@ -19,10 +20,13 @@ from ni.settings import Settings
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Session: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pooled: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    Session: TypeAlias = asyncpg.Connection[asyncpg.Record] | Pooled
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
 Mode = Literal["day", "night"]
+log = structlog.get_logger()
+
 MODES: Final[tuple[Mode, ...]] = ("day", "night")
 CLOSE_LIMIT_S: Final = 2
 
@@ -169,3 +173,44 @@ class Pools:
         """Close both, ending at once what still runs after two seconds."""
         for pool in (self.day, self.night):
             await close_pool(pool)
+
+
+class Seat:
+    """A writer lane's session: kept while work follows work, given back when the lane rests.
+
+    To take a session from its pool and give it back costs as much as a small transaction's
+    commands do.
+    """
+
+    def __init__(self, pools: Pools, settings: Settings) -> None:
+        self.pools: Final = pools
+        self._timeout_s = settings.connect_timeout_ms / 1000
+        self._pool = pools.current
+        self._session: Pooled | None = None
+
+    async def take(self, mode: Mode) -> Session:
+        """A live session of `mode`. Raises what asyncpg raises when there is none to be had."""
+        pool = self.pools.of(mode)
+        if self._session is None or pool is not self._pool or _is_lost(self._session):
+            await self.give_back()
+            self._session = await pool.acquire(timeout=self._timeout_s)
+            self._pool = pool
+        return self._session
+
+    async def give_back(self) -> None:
+        """Let the session rest in its pool, which replaces a lost one."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            await self._pool.release(session)
+        except (asyncpg.PostgresError, *LOST_CONNECTION) as error:
+            log.warning("session_not_given_back", error=type(error).__name__)
+
+
+def _is_lost(session: Session) -> bool:
+    """Whether a session has ended; its pool takes a lost one back by itself."""
+    try:
+        return session.is_closed()
+    except asyncpg.InterfaceError:
+        return True

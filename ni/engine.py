@@ -23,11 +23,12 @@ import structlog
 from ni import clock, transaction
 from ni.batch_state import Answer
 from ni.commands import Command, accounts_of, movement_of
-from ni.database import LOST_CONNECTION, Pools
+from ni.database import LOST_CONNECTION, Pools, Seat
 from ni.decisions import Decision
 from ni.errors import Overloaded, Unavailable
 from ni.retries import decide_with_retries
 from ni.settings import Settings
+from ni.turns import End, Turns, no_turn
 
 WARM_INTERVAL_S: Final = 60
 
@@ -68,8 +69,10 @@ class Unit:
 class Lane:
     """One writer: takes what waits, up to a slice, and decides it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, turns: Turns | None) -> None:
         self._engine = engine
+        self._turns = turns
+        self.seat: Final = Seat(engine.pools, engine.settings)
         self._waiting: deque[Unit] = deque()
         self._wake = asyncio.Event()
 
@@ -79,14 +82,25 @@ class Lane:
         self._wake.set()
 
     async def work(self) -> None:
-        """Decide what comes, until cancelled; then until nothing waits."""
-        while True:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
+        """Decide what comes, until cancelled."""
+        try:
+            while True:
+                if not self._waiting:
+                    self._wake.clear()
+                    await self.seat.give_back()
+                    await self._wake.wait()
+                await self._decide_next()
+        finally:
+            await self.seat.give_back()
+
+    async def _decide_next(self) -> None:
+        end = await self._turns.take() if self._turns else no_turn
+        try:
             units = self._take()
             if units:
-                await self._engine.process(self, units)
+                await self._engine.process(self, units, end)
+        finally:
+            end()
 
     def abandon(self) -> None:
         """Refuse what still waits; nothing of it was begun."""
@@ -124,8 +138,9 @@ class Engine:
         self.buckets: Final = buckets
         self.waiting = 0
         """Commands that wait for a lane."""
-        self._lanes = [Lane(self) for _ in range(settings.lanes)]
-        self._batch_lanes = [Lane(self) for _ in range(settings.batch_lanes)]
+        turns = Turns(settings.turn_patience_ms)
+        self._lanes = [Lane(self, turns) for _ in range(settings.lanes)]
+        self._batch_lanes = [Lane(self, None) for _ in range(settings.batch_lanes)]
         self._next_batch_lane = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._in_flight: set[asyncio.Future[list[Answer]]] = set()
@@ -201,8 +216,10 @@ class Engine:
         name = accounts_of(command)[0].encode() if movement is None else movement.bytes
         return self._lanes[crc32(name) % len(self._lanes)]
 
-    async def process(self, lane: Lane, units: list[Unit]) -> None:
+    async def process(self, lane: Lane, units: list[Unit], written: End) -> None:
         """Decide the units of one transaction; every unit hears its answers or why there are none.
+
+        `written` is called when nothing but the commit is left.
 
         An error that is not the database's absence redoes the units one by one, then a unit's
         commands one by one, so that only the culprit fails.
@@ -211,8 +228,9 @@ class Engine:
             commands = [command for unit in units for command in unit.commands]
             deadline = max(unit.deadline for unit in units)
             answers = await decide_with_retries(
-                self.pools, self.settings, self.buckets, commands, deadline, atomic=units[0].atomic
-            )
+                lane.seat, self.settings, self.buckets, commands, deadline,
+                atomic=units[0].atomic, written=written,
+            )  # fmt: skip
         except (Unavailable, asyncio.CancelledError) as error:
             reason = error if isinstance(error, Unavailable) else Unavailable("NI is stopping")
             for unit in units:
@@ -227,20 +245,22 @@ class Engine:
     async def _process_apart(self, lane: Lane, units: list[Unit], error: Exception) -> None:
         if len(units) > 1:
             for unit in units:
-                await self.process(lane, [unit])
+                await self.process(lane, [unit], no_turn)
             return
         unit = units[0]
         if unit.atomic or len(unit.commands) == 1:
             unit.fail(error)
             return
-        answers = [await self._decide_alone(command, unit.deadline) for command in unit.commands]
+        answers = [
+            await self._decide_alone(lane, command, unit.deadline) for command in unit.commands
+        ]
         unit.succeed(answers)
 
-    async def _decide_alone(self, command: Command, deadline: float) -> Answer:
+    async def _decide_alone(self, lane: Lane, command: Command, deadline: float) -> Answer:
         """A command of a slice by itself; whatever fails is its own answer, which is not kept."""
         try:
             answers = await decide_with_retries(
-                self.pools, self.settings, self.buckets, [command], deadline, atomic=False
+                lane.seat, self.settings, self.buckets, [command], deadline, atomic=False
             )
         except Unavailable:
             return Answer(Decision.overloaded, "{}")

@@ -17,9 +17,10 @@ import asyncpg
 from ni import clock, transaction
 from ni.batch_state import Answer
 from ni.commands import Command
-from ni.database import LOST_CONNECTION, Pools
+from ni.database import LOST_CONNECTION, Seat
 from ni.errors import BrokenPromise, Unavailable
 from ni.settings import Settings
+from ni.turns import End, no_turn
 
 PASSING: Final = (
     asyncpg.DeadlockDetectedError,
@@ -34,15 +35,12 @@ PAUSE_MAX_MS: Final = 250
 
 
 async def decide_with_retries(
-    pools: Pools,
-    settings: Settings,
-    buckets: int,
-    commands: Sequence[Command],
-    deadline: float,
-    *,
-    atomic: bool,
-) -> list[Answer]:
+    seat: Seat, settings: Settings, buckets: int, commands: Sequence[Command], deadline: float,
+    *, atomic: bool, written: End = no_turn,
+) -> list[Answer]:  # fmt: skip
     """Run one transaction of commands, again and again while its failure is a passing one.
+
+    `written` is called whenever nothing but the commit is left.
 
     Raises Unavailable when the deadline passes first, BrokenPromise, and any error of asyncpg
     that a new try would not mend (a key that stays taken after three redos is one).
@@ -50,12 +48,14 @@ async def decide_with_retries(
     pause_ms = settings.retry_pause_ms
     key_redos = 0
     while True:
-        mode = pools.mode
+        mode = seat.pools.mode
         try:
-            async with pools.of(mode).acquire(timeout=settings.connect_timeout_ms / 1000) as held:
-                return await transaction.run(held, mode, buckets, commands, atomic=atomic)
+            session = await seat.take(mode)
+            return await transaction.run(
+                session, mode, buckets, commands, atomic=atomic, written=written
+            )
         except transaction.WrongMode as wrong:
-            pools.mode = wrong.mode
+            seat.pools.mode = wrong.mode
             reason: Exception = wrong
         except ValueError:
             raise  # a value that cannot be sent: no new connection would help

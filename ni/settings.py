@@ -35,8 +35,9 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
 
     lanes: int = Field(2, ge=1, le=64, description="writer lanes for single commands")
-    batch_lanes: int = Field(1, ge=1, le=64, description="writer lanes for batches")
-    batch_slice: int = Field(500, ge=1, le=5000, description="commands in one transaction")
+    turn_patience_ms: int = Field(20, ge=1, description="a lane waits for its turn at most")
+    batch_lanes: int = Field(2, ge=1, le=64, description="writer lanes for batches")
+    batch_slice: int = Field(250, ge=1, le=5000, description="commands in one transaction")
     queue_max: int = Field(10_000, ge=1, description="commands that may wait in one process")
     decision_timeout_ms: int = Field(2_000, ge=10, description="a decision begins within, else 503")
     lock_timeout_ms: int = Field(200, ge=1, description="wait for one lock before a new try")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +26,7 @@ from ni.decide import decide, request_bucket
 from ni.decisions import Decision
 from ni.identifiers import RANDOM_BITS, bucket_of, bucket_of_id
 from ni.movements import AccountFigures, Hold, Posting
+from ni.turns import End, no_turn
 from ni.writing import write
 
 if TYPE_CHECKING:
@@ -109,15 +110,17 @@ async def run(
     commands: Sequence[Command],
     *,
     atomic: bool = False,
+    written: End = no_turn,
 ) -> list[Answer]:
     """Decide `commands` in one transaction; the answers are true once this returns.
+
+    `written` is called when nothing but the commit is left.
 
     Raises WrongMode, Redo, and what asyncpg raises; nothing is committed then (after a lost
     connection the keys tell).
     """
-    transaction = connection.transaction()
-    await transaction.start()
     try:
+        await connection.execute("BEGIN")
         plan = Plan(commands, buckets)
         await plan.locate(connection)
         snapshot = await _lock(connection, mode, plan)
@@ -125,14 +128,15 @@ async def run(
         answers, effects = decide(snapshot, commands)
         checkpoint("decided")
         if atomic and (refused := _refuse_all(answers)):
-            await transaction.rollback()
+            await connection.execute("ROLLBACK")
             return refused
         if effects.any:
             await write(connection, effects, buckets)
         checkpoint("written")
-        await transaction.commit()
+        written()
+        await connection.execute("COMMIT")
     except BaseException:
-        await _abandon(connection, transaction)
+        await _abandon(connection)
         raise
     checkpoint("committed")
     return answers
@@ -149,13 +153,12 @@ async def warm(pool: Pool, mode: Mode) -> None:
             await session.fetchrow(LOCK, 0, mode, EPOCH, [], [], [], [], [])
 
 
-async def _abandon(connection: Session, transaction: Any) -> None:
-    if connection.is_closed():
-        return
+async def _abandon(connection: Session) -> None:
     try:
-        await transaction.rollback()
+        await connection.execute("ROLLBACK")
     except (asyncpg.PostgresError, *LOST_CONNECTION):
-        connection.terminate()  # whatever it still held is freed with it
+        with suppress(asyncpg.InterfaceError):  # the pool has it back already
+            connection.terminate()  # whatever it still held is freed with it
 
 
 def _refuse_all(answers: list[Answer]) -> list[Answer] | None:

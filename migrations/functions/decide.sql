@@ -223,8 +223,7 @@ CREATE OR REPLACE FUNCTION ni.write_v1(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_rows       bigint;
-    v_resolution ni.resolution_v1;
+    v_rows bigint;
 BEGIN
     IF cardinality(p_states) > 0 THEN
         INSERT INTO ni.state AS s
@@ -237,22 +236,25 @@ BEGIN
         GET DIAGNOSTICS v_rows = ROW_COUNT;
         PERFORM ni.expect_v1('state', v_rows, cardinality(p_states));
     END IF;
-    PERFORM ni.write_movements_v1(p_bucket, p_holds, p_hold_changes, p_postings,
-                                  p_posting_changes);
-    FOR v_resolution IN SELECT * FROM unnest(p_resolutions) LOOP
-        UPDATE ni.problem AS p
-           SET resolved_at = v_resolution.resolved_at, action = v_resolution.action,
-               reason = v_resolution.reason, resolved_by = v_resolution.resolved_by,
-               actor = v_resolution.actor
-         WHERE p.bucket = p_bucket AND p.posting_id = v_resolution.posting_id
-           AND p.resolved_at IS NULL;
-        GET DIAGNOSTICS v_rows = ROW_COUNT;
-        PERFORM ni.expect_v1('problem', v_rows, 1);
-    END LOOP;
-    INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
-                           movement_id, currency, amount, direction, available_after,
-                           reference, narrative)
-        SELECT p_bucket, e.* FROM unnest(p_events) AS e;
+    IF cardinality(p_postings) > 0 THEN
+        PERFORM ni.write_postings_v1(p_bucket, p_postings);
+    END IF;
+    IF cardinality(p_holds) > 0 THEN
+        INSERT INTO ni.hold
+            SELECT p_bucket, n.*, n.created_at FROM unnest(p_holds) AS n;
+    END IF;
+    IF cardinality(p_hold_changes) + cardinality(p_posting_changes) > 0 THEN
+        PERFORM ni.write_changes_v1(p_bucket, p_hold_changes, p_posting_changes);
+    END IF;
+    IF cardinality(p_resolutions) > 0 THEN
+        PERFORM ni.write_resolutions_v1(p_bucket, p_resolutions);
+    END IF;
+    IF cardinality(p_events) > 0 THEN
+        INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
+                               movement_id, currency, amount, direction, available_after,
+                               reference, narrative)
+            SELECT p_bucket, e.* FROM unnest(p_events) AS e;
+    END IF;
     INSERT INTO ni.request
         SELECT p_bucket, r.* FROM unnest(p_requests) AS r
          ORDER BY r.client COLLATE "C", r.key COLLATE "C"
@@ -264,10 +266,34 @@ BEGIN
 END
 $$;
 
--- The holds and postings of `ni.write_v1`.
-CREATE OR REPLACE FUNCTION ni.write_movements_v1(
-    p_bucket smallint, p_holds ni.new_hold_v1[], p_hold_changes ni.hold_change_v1[],
-    p_postings ni.new_posting_v1[], p_posting_changes ni.posting_change_v1[]
+-- The new postings of `ni.write_v1`.
+CREATE OR REPLACE FUNCTION ni.write_postings_v1(p_bucket smallint, p_postings ni.new_posting_v1[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ni.posting
+        SELECT p_bucket, n.posting_id, n.home, n.client, n.type, n.debit_account,
+               n.credit_account, n.debit_customer, n.credit_customer, n.amount, n.currency,
+               n.packet, n.straight_through, 'pending', n.check_mode, n.value_date,
+               n.valid_from, n.link_id, n.hold_id, n.reference, n.narrative, n.actor,
+               n.legal_reference, n.debit_available_after, n.debit_sequence,
+               n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
+               n.created_at
+          FROM unnest(p_postings) AS n;
+    INSERT INTO ni.unbooked
+        SELECT p_bucket, n.posting_id, n.client, coalesce(n.packet, ''), 'pending',
+               n.straight_through, n.amount, n.currency,
+               CASE WHEN NOT n.debit_customer THEN n.debit_account END,
+               CASE WHEN NOT n.credit_customer THEN n.credit_account END
+          FROM unnest(p_postings) AS n
+         WHERE n.home;
+END
+$$;
+
+-- The changed holds and postings of `ni.write_v1`.
+CREATE OR REPLACE FUNCTION ni.write_changes_v1(
+    p_bucket smallint, p_hold_changes ni.hold_change_v1[], p_posting_changes ni.posting_change_v1[]
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -276,28 +302,6 @@ DECLARE
     v_hold    ni.hold_change_v1;
     v_posting ni.posting_change_v1;
 BEGIN
-    IF cardinality(p_postings) > 0 THEN
-        INSERT INTO ni.posting
-            SELECT p_bucket, n.posting_id, n.home, n.client, n.type, n.debit_account,
-                   n.credit_account, n.debit_customer, n.credit_customer, n.amount, n.currency,
-                   n.packet, n.straight_through, 'pending', n.check_mode, n.value_date,
-                   n.valid_from, n.link_id, n.hold_id, n.reference, n.narrative, n.actor,
-                   n.legal_reference, n.debit_available_after, n.debit_sequence,
-                   n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
-                   n.created_at
-              FROM unnest(p_postings) AS n;
-        INSERT INTO ni.unbooked
-            SELECT p_bucket, n.posting_id, n.client, coalesce(n.packet, ''), 'pending',
-                   n.straight_through, n.amount, n.currency,
-                   CASE WHEN NOT n.debit_customer THEN n.debit_account END,
-                   CASE WHEN NOT n.credit_customer THEN n.credit_account END
-              FROM unnest(p_postings) AS n
-             WHERE n.home;
-    END IF;
-    IF cardinality(p_holds) > 0 THEN
-        INSERT INTO ni.hold
-            SELECT p_bucket, n.*, n.created_at FROM unnest(p_holds) AS n;
-    END IF;
     FOR v_hold IN SELECT * FROM unnest(p_hold_changes) LOOP
         UPDATE ni.hold AS h
            SET status = v_hold.status, amount = v_hold.amount, captured = v_hold.captured,
@@ -311,6 +315,29 @@ BEGIN
     END LOOP;
     FOR v_posting IN SELECT * FROM unnest(p_posting_changes) LOOP
         PERFORM ni.change_posting_v1(p_bucket, v_posting);
+    END LOOP;
+END
+$$;
+
+-- How problems were settled, of `ni.write_v1`.
+CREATE OR REPLACE FUNCTION ni.write_resolutions_v1(
+    p_bucket smallint, p_resolutions ni.resolution_v1[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_rows       bigint;
+    v_resolution ni.resolution_v1;
+BEGIN
+    FOR v_resolution IN SELECT * FROM unnest(p_resolutions) LOOP
+        UPDATE ni.problem AS p
+           SET resolved_at = v_resolution.resolved_at, action = v_resolution.action,
+               reason = v_resolution.reason, resolved_by = v_resolution.resolved_by,
+               actor = v_resolution.actor
+         WHERE p.bucket = p_bucket AND p.posting_id = v_resolution.posting_id
+           AND p.resolved_at IS NULL;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
+        PERFORM ni.expect_v1('problem', v_rows, 1);
     END LOOP;
 END
 $$;

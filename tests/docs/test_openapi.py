@@ -57,6 +57,18 @@ def test_bodies_are_those_of_the_models(document: Any) -> None:
         assert schema["additionalProperties"] is False
 
 
+def test_answers_are_those_of_the_models(document: Any) -> None:
+    for route in ROUTES:
+        answers = operation_of(document, route)["responses"]
+        if route.answer is None:
+            continue
+        schema = answers[str(route.status)]["content"]["application/json"]["schema"]
+        assert "$ref" not in str(schema), route.name
+        fields = {field.alias or name for name, field in route.answer.model_fields.items()}
+        assert schema["properties"].keys() == fields
+        assert "urn:ni:problem" in str(answers["4XX"]["content"]["application/problem+json"])
+
+
 def test_parameters_are_those_of_the_route(document: Any) -> None:
     for route in ROUTES:
         shown = {p["name"]: p["in"] for p in operation_of(document, route).get("parameters", ())}

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ni.engine import Engine, Lane, Unit
+from ni.turns import End
 from tests.engine.world import World, debit, decisions, made
 
 LIMITS = pytest.mark.parametrize("limits", [{"batch_slice": 50}])
@@ -55,7 +56,7 @@ async def test_an_independent_batch_goes_in_slices(world: World) -> None:
     commands = [debit(n, 1) for n in names * 30]
     answers = await world.engine.submit_batch(commands, atomic=False)
     assert decisions(answers) == ["approved"] * 1200
-    assert await world.sizes() == [500, 500, 200]
+    assert await world.sizes() == [250, 250, 250, 250, 200]
     times = [made(answer)["created_at"] for answer in answers]
     assert times == sorted(times), "an independent batch is decided in order"
 
@@ -101,9 +102,9 @@ async def test_a_lone_command_waits_for_no_company(
     begun = asyncio.Event()
     process = Engine.process
 
-    async def noted(self: Engine, lane: Lane, units: list[Unit]) -> None:
+    async def noted(self: Engine, lane: Lane, units: list[Unit], written: End) -> None:
         begun.set()
-        await process(self, lane, units)
+        await process(self, lane, units, written)
 
     monkeypatch.setattr(Engine, "process", noted)
     for _ in range(10):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from asyncpg.transaction import Transaction
 
+import ni.transaction
 from ni.batch_state import Answer, Effects
 from ni.decisions import Decision
-from tests.engine.hooks import before_write, count_runs, once
+from tests.engine.hooks import before_write, count_runs
 from tests.engine.unloader import unload
 from tests.engine.world import (
     CASH,
@@ -135,18 +135,14 @@ async def test_a_session_that_is_lost_after_its_commit(
 ) -> None:
     """Nobody knows whether it committed; the keys tell, and there is one effect."""
     (one,) = await world.open()
-    commit = Transaction.commit
+    lost: list[str] = []
 
-    async def lose() -> None:
-        raise ConnectionResetError("the answer to COMMIT was lost")
+    def checkpoint(name: str) -> None:
+        if name == "committed" and not lost:
+            lost.append(name)
+            raise ConnectionResetError("the answer to COMMIT was lost")
 
-    lose_once = once(lose)
-
-    async def commit_and_lose(self: Transaction) -> None:
-        await commit(self)
-        await lose_once()
-
-    monkeypatch.setattr(Transaction, "commit", commit_and_lose)
+    monkeypatch.setattr(ni.transaction, "checkpoint", checkpoint)
     answer = await world.engine.submit(debit(one, 7))
     assert made(answer)["debit"] == {"available_after": "999.93", "sequence": 1}
     assert answer.replayed

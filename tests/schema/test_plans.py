@@ -180,8 +180,8 @@ async def test_changes_find_their_rows(session: asyncpg.Connection) -> None:
         )
         with pytest.raises(asyncpg.PostgresError, match="rows written: 0"):
             await session.execute(
-                "select ni.write_movements_v1(0::smallint, '{}',"
-                f" {hold if holds == 'holds' else 'array[]'}::ni.hold_change_v1[], '{{}}',"
+                "select ni.write_changes_v1(0::smallint,"
+                f" {hold if holds == 'holds' else 'array[]'}::ni.hold_change_v1[],"
                 f" {posting if postings == 'postings' else 'array[]'}::ni.posting_change_v1[])"
             )
     check(plans, {"hold", "posting", "unbooked"})

@@ -36,6 +36,7 @@ MEASURING: Final = frozenset(
         "ni/retries.py",  # pauses between tries
         "ni/server_home.py",  # waiting for a file's lock
         "ni/service_user.py",  # waiting for a command
+        "ni/turns.py",  # how long a lane waits for its turn
         "ni/supervisor.py",  # pauses before a child is started again
         "ni/up.py",  # waiting for the API
         "ni/up_lock.py",  # waiting for another process
