@@ -32,8 +32,7 @@ bench: venv-dev
 	@exec $(BIN)/python -m bench $(ARGS)
 
 torture: venv-dev
-	@$(BIN)/python -m tests.torture $(ARGS)
-	@NI_TORTURE=1 $(BIN)/python -m pytest --timeout 7200 tests/races tests/model
+	@exec $(BIN)/python -m tests.torture $(ARGS)
 
 venv:
 	@sh tools/venv.sh run

@@ -143,6 +143,8 @@ def _add_posting_change(rows: dict[int, BucketRows], change: PostingChange, buck
         rows[bucket].posting_changes.append(row)
     for bucket in after - before:
         rows[bucket].postings.append((posting.posting_id, False, *_NEW_POSTING(posting)))
+        if status != "pending":
+            rows[bucket].posting_changes.append((posting.posting_id, "pending", status, *rest))
 
 
 def _buckets_of(home: int, customers: tuple[str, ...], buckets: int) -> set[int]:

@@ -11,6 +11,8 @@ SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    v_buckets smallint := (SELECT i.buckets FROM ni.installation AS i);
 BEGIN
     LOCK TABLE ni.gate IN ROW SHARE MODE;
     IF (SELECT m.mode <> 'day' FROM ni.mode AS m WHERE m.one) THEN
@@ -18,7 +20,8 @@ BEGIN
     END IF;
     RETURN QUERY
         WITH waiting AS MATERIALIZED (
-            SELECT p.bucket, p.posting_id, p.client, p.currency, p.packet
+            SELECT p.bucket, p.posting_id, p.client, p.currency, p.packet, p.debit_account,
+                   p.credit_account
               FROM ni.unbooked AS u
               JOIN ni.posting AS p ON p.bucket = u.bucket AND p.posting_id = u.posting_id
              WHERE u.straight_through AND u.status = 'pending' AND u.posting_id >= p_floor
@@ -43,6 +46,12 @@ BEGIN
               FROM named AS n
              WHERE p.bucket = n.bucket AND p.posting_id = n.posting_id AND p.packet IS NULL
             RETURNING 1
+        ), followed AS (
+            UPDATE ni.posting AS p SET packet = n.name
+              FROM named AS n
+             CROSS JOIN LATERAL (VALUES (n.debit_account), (n.credit_account)) AS s (account)
+             WHERE v_buckets > 1 AND NOT p.home AND p.posting_id = n.posting_id
+               AND p.bucket = crc32(convert_to(s.account, 'UTF8')) % v_buckets
         ), moved AS (
             UPDATE ni.unbooked AS u SET packet = n.name
               FROM named AS n

@@ -234,7 +234,6 @@ async def test_a_redirected_posting_is_booked_in_every_bucket(desk: Desk) -> Non
     assert [tuple(row) for row in rows] == [(1, "booked"), (2, "booked")]
 
 
-@pytest.mark.xfail(strict=True, reason="the row that a redirect adds is not cancelled with it")
 @pytest.mark.parametrize("buckets", [8])
 async def test_redirected_and_cancelled_in_one_batch(desk: Desk) -> None:
     """Every row of the posting says what its last change made of it."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
+
+import pytest
 
 from tests.engine.world import CASH
 from tests.packets.desk import Desk
@@ -55,6 +58,22 @@ async def test_two_workers_do_no_harm(desk: Desk) -> None:
     assert {await desk.core_balance(account) for account in accounts} == {97_00}
     assert await desk.core_balance(CASH) == 60_00
     assert not await desk.world.bank.faults()
+
+
+@pytest.mark.parametrize("buckets", [8])
+async def test_a_group_is_named_in_every_bucket(desk: Desk) -> None:
+    """The other customer's movements tell the packet as soon as the posting itself does."""
+    first, *others = await desk.world.open(9, balance=100_00)
+    for other in others:
+        await desk.post(first, 1_00, credit=other, packet=None, straight_through=True)
+    await desk.world.owner.fetch(
+        "select * from ni.group_straight_through_v1($1, 100, 100)", UUID(int=0)
+    )
+    rows = await desk.world.owner.fetch(
+        "select home, count(packet) as named, count(*) as rows from ni.posting group by home"
+    )
+    assert len(rows) == 2, "no account lies in another bucket"
+    assert all(row["named"] == row["rows"] for row in rows)
 
 
 async def test_by_night_it_waits(desk: Desk) -> None:
