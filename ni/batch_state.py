@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 from ni.clock import EPOCH
@@ -99,6 +100,7 @@ class Effects:
         return bool(self.accounts or self.requests or self.new_postings or self.changed_postings)
 
 
+@lru_cache(maxsize=4)  # a change asks again and again for its own
 def instant_of(instant_us: int) -> datetime:
     """The UTC instant that is `instant_us` microseconds after 1970."""
     return EPOCH + timedelta(microseconds=instant_us)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, Final
 from uuid import UUID
@@ -28,7 +29,14 @@ def _money(minor: int | None, currency: str) -> str:
 
 def rfc3339(instant: datetime) -> str:
     """An instant in UTC with microseconds: 2026-11-21T10:00:00.123456Z."""
-    return instant.isoformat(timespec="microseconds")[:-6] + "Z"
+    i = instant
+    second = _second(i.year, i.month, i.day, i.hour, i.minute, i.second)
+    return f"{second}.{i.microsecond:06d}Z"
+
+
+@lru_cache(maxsize=64)  # the instants of a batch share theirs
+def _second(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 
 
 def _instant(value: datetime | None) -> str:

@@ -90,9 +90,9 @@ def _rows(effects: Effects, buckets: int) -> dict[int, BucketRows]:
         rows[bucket_of_id(hold_id)].hold_changes.append(change)
     for posting in effects.new_postings:
         home = bucket_of_id(posting.posting_id)
-        for bucket in _buckets_of(home, posting.customers, buckets):
-            row = (posting.posting_id, bucket == home, *_NEW_POSTING(posting))
-            rows[bucket].postings.append(row)
+        row = _NEW_POSTING(posting)
+        for bucket in _buckets_of(home, posting.customers, buckets) if buckets > 1 else (home,):
+            rows[bucket].postings.append((posting.posting_id, bucket == home, *row))
     for posting_change in effects.changed_postings.values():
         _add_posting_change(rows, posting_change, buckets)
     for resolution in effects.resolutions:

@@ -91,10 +91,11 @@ async def test_batches(scene: Scene) -> None:
 
 
 async def test_packets(scene: Scene) -> None:
-    client = scene.client
-    key = await scene.bank.add_client("answers-desk", ["packet:accept", "problem:resolve"])
-    desk = Caller(http_client(), scene.api.base_url, key)
-    mine = {"client": "client"}
+    http, url = http_client(), scene.api.base_url
+    desk_key = await scene.bank.add_client("desk", ["packet:accept", "problem:resolve"])
+    cash_key = await scene.bank.add_client("cash", ["posting:write", "packet:unload"])
+    desk, client = Caller(http, url, desk_key), Caller(http, url, cash_key)
+    mine = {"client": "cash"}
     packet = {"packet": "answers"}
     for _ in range(2):
         described("create_posting", await client.post("/v1/postings", SIDES | MONEY | packet))
@@ -110,14 +111,15 @@ async def test_packets(scene: Scene) -> None:
         described("resolve_problem", await desk.post(path, body))
     described("list_problems", await desk.get("/v1/problems", **mine))
     described("unload_packet", await client.post(unload, {"accepted": False}))
-    reject = "/v1/packets/answers/reject?client=client"
+    reject = "/v1/packets/answers/reject?client=cash"
     described("reject_packet", await desk.post(reject, {"reason": "not today"}))
     described("unload_packet", await client.post(unload, {"accepted": False}))
-    accept = "/v1/packets/answers/accept?client=client"
+    accept = "/v1/packets/answers/accept?client=cash"
     described("accept_packet", await desk.post(accept, {}))
     described("read_packet", await client.get("/v1/packets/answers"))
     described("list_packets", await client.get("/v1/packets"))
     described("list_packet_postings", await client.get("/v1/packets/answers/postings"))
+    await http.aclose()
 
 
 async def test_problems(scene: Scene) -> None:
