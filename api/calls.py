@@ -125,11 +125,16 @@ class Call:
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length[:20]) > limit:
             raise ProblemError(Decision.body_too_large, f"a body has at most {limit} bytes")
+        limit_of_time = _TimeLimit(timeout_ms)
         try:
-            async with asyncio.timeout(timeout_ms / 1000):
-                return await self._read_all(limit)
-        except TimeoutError as error:
-            raise ProblemError(Decision.validation_failed, "the body did not arrive") from error
+            return await self._read_all(limit)
+        except asyncio.CancelledError:
+            if limit_of_time.has_passed():
+                detail = "the body did not arrive"
+                raise ProblemError(Decision.validation_failed, detail) from None
+            raise
+        finally:
+            limit_of_time.end()
 
     async def _read_all(self, limit: int) -> bytes:
         chunks: list[bytes] = []
@@ -145,6 +150,35 @@ class Call:
             if not message.get("more_body", False):
                 return b"".join((*chunks, chunk)) if chunks else chunk
             chunks.append(chunk)
+
+
+class _TimeLimit:
+    """Cancels the running task after some milliseconds.
+
+    What `asyncio.timeout` does, at a quarter of its price: every request with a body has one.
+    """
+
+    __slots__ = ("_passed", "_task", "_timer")
+
+    def __init__(self, milliseconds: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a request has a task of its own"
+        self._task = task
+        self._passed = False
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(milliseconds / 1000, self._pass)
+
+    def _pass(self) -> None:
+        self._passed = True
+        self._task.cancel()
+
+    def has_passed(self) -> bool:
+        """Whether it was this limit that cancelled the task, and nobody else besides."""
+        return self._passed and self._task.uncancel() == 0
+
+    def end(self) -> None:
+        """The limit does not matter any more."""
+        self._timer.cancel()
 
 
 async def off_loop(

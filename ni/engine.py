@@ -174,12 +174,13 @@ class Engine:
     async def submit(self, command: Command) -> Answer:
         """Decide one command; returns after its commit.
 
+        A caller that is cancelled hears nothing any more; the decision goes on without it.
         Raises Overloaded when the queue is full or no decision began in time, Unavailable when
         the database stayed away.
         """
         unit = self._unit([command], atomic=False)
         self._lane_of(command).put(unit)
-        answers = await asyncio.shield(unit.answers)
+        answers = await unit.answers
         return answers[0]
 
     async def submit_batch(self, commands: Sequence[Command], *, atomic: bool) -> list[Answer]:
@@ -193,7 +194,7 @@ class Engine:
             unit = self._unit(commands[start : start + size], atomic=atomic)
             self._next_batch_lane = (self._next_batch_lane + 1) % len(self._batch_lanes)
             self._batch_lanes[self._next_batch_lane].put(unit)
-            answers += await asyncio.shield(unit.answers)
+            answers += await unit.answers
         return answers
 
     def _unit(self, commands: Sequence[Command], *, atomic: bool) -> Unit:

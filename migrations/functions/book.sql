@@ -119,7 +119,9 @@ BEGIN
     WITH changed AS (
         UPDATE ni.posting AS p
            SET status = p_to, unload_number = p_number, changed_at = p_at
-         WHERE p.ctid = ANY (p_places) AND p.status = p_from  -- nothing that an index knows
+         WHERE p.ctid = ANY (p_places) AND p.status = p_from
+           -- Joined to '', so that no index is walked and filtered by place.
+           AND p.home AND p.client || '' = p_client AND p.packet || '' = p_packet
         RETURNING p.bucket, p.posting_id, p.straight_through, p.debit_account, p.credit_account,
                   p.debit_customer, p.credit_customer, p.amount, p.currency, p.reference,
                   p.narrative

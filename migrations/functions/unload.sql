@@ -82,7 +82,8 @@ BEGIN
         RETURN '{}';
     END IF;
     DELETE FROM ni.unbooked AS n
-     WHERE n.ctid = ANY (v_kept) AND n.status = p_status;  -- by place: nothing an index leads with
+     WHERE n.ctid = ANY (v_kept) AND n.status = p_status  -- joined to '': by place, by no index
+       AND n.client || '' = p_client AND n.packet || '' = p_packet;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     PERFORM ni.expect_v1('unbooked', v_rows, cardinality(v_places));
     RETURN v_places;

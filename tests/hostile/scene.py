@@ -21,6 +21,7 @@ DEBIT: Final = "HOSTILE-1"
 CREDIT: Final = "HOSTILE-CASH"
 PACKET: Final[dict[str, Any]] = {"packet": "cash-am"}
 AT_ONCE: Final = 12
+BODY_TIMEOUT_MS: Final = 1_000
 
 
 @dataclass
@@ -87,7 +88,8 @@ async def hostile_scene(servers: Servers, home: Path) -> AsyncIterator[Scene]:
         "narrow": await bank.add_client("narrow", ["balance:read"]),
         "nobody": "ni_" + "x" * 43,
     }
-    with ApiProcess(servers, home) as api:
+    hasty = {"NI_BODY_TIMEOUT_MS": str(BODY_TIMEOUT_MS)}
+    with ApiProcess(servers, home, extra_environment=hasty) as api:
         callers = {name: Caller(http, api.base_url, key) for name, key in keys.items()}
         money = {"amount": "50.00", "currency": "CZK"}
         hold = await good(await callers["client"].post("/v1/holds", {"account": DEBIT} | money))

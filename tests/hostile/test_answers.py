@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import pytest
 
 from api.answers import Answer as Described
 from api.answers import ProblemAnswer
+from api.clients import MISS_PAUSE_S
 from api.routes import ROUTES
 from tests.hostile.scene import CREDIT, DEBIT, PACKET, Scene
 from tests.support.caller import Answer, Caller, http_client
@@ -95,6 +97,7 @@ async def test_packets(scene: Scene) -> None:
     desk_key = await scene.bank.add_client("desk", ["packet:accept", "problem:resolve"])
     cash_key = await scene.bank.add_client("cash", ["posting:write", "packet:unload"])
     desk, client = Caller(http, url, desk_key), Caller(http, url, cash_key)
+    await asyncio.sleep(MISS_PAUSE_S)  # a key that is new is looked for no sooner
     mine = {"client": "cash"}
     packet = {"packet": "answers"}
     for _ in range(2):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.hostile.scene import Scene
+from tests.hostile.scene import BODY_TIMEOUT_MS, Scene
 from tests.support.wire import read_reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,3 +63,25 @@ async def test_who_leaves_before_the_answer_disturbs_nobody(scene: Scene) -> Non
     writer.write(PROBE % b"")
     assert (await asyncio.wait_for(read_reply(reader, "GET"), 5))[0] == 200
     writer.close()
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(scene: Scene) -> None:
+    """Not all of it, a part every now and then, or nothing: the time is the whole body's."""
+    head = (
+        b"POST /v1/postings HTTP/1.1\r\nHost: ni\r\nAuthorization: %s\r\n"
+        b"Idempotency-Key: slow-%d\r\nContent-Length: 200\r\n\r\n"
+    )
+    bearer = scene.client.bearer.encode()
+    slow = [await _connect(scene) for _ in range(3)]
+    for number, (_reader, writer) in enumerate(slow):
+        writer.write(head % (bearer, number) + b"{" * (number > 0))
+    began = asyncio.get_running_loop().time()
+    for _ in range(5):
+        await asyncio.sleep(BODY_TIMEOUT_MS / 1000 / 10)
+        slow[2][1].write(b" ")
+    for reader, writer in slow:
+        status, _, body = await asyncio.wait_for(read_reply(reader, "POST"), 10)
+        assert (status, b"did not arrive" in body) == (422, True)
+        writer.close()
+    took = asyncio.get_running_loop().time() - began
+    assert BODY_TIMEOUT_MS / 1000 * 0.9 < took < 10

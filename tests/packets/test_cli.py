@@ -19,6 +19,7 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from ni.cli import app
+from ni.cli.support import output
 from ni.errors import NiError
 from ni.migrate import FOLDER
 from ni.run_file import Run, write_run
@@ -28,6 +29,7 @@ from tests.support.caller import fresh_key
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMMAND_SECONDS = 30
+COLUMNS = 200
 
 
 class Terminal:
@@ -62,7 +64,7 @@ class Terminal:
         return str(result.exception)
 
     async def _invoke(self, arguments: tuple[str, ...], environment: dict[str, str]) -> Result:
-        variables = {"NI_HOME": str(self.home), "COLUMNS": "200"} | environment
+        variables = {"NI_HOME": str(self.home), "COLUMNS": str(COLUMNS)} | environment
         return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=variables)
 
 
@@ -88,7 +90,9 @@ async def ni(door: Door, tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
         pid=os.getpid(),
     )
     write_run(home, run)
+    width, output.width = output.width, COLUMNS  # the terminal's was read when it was imported
     yield Terminal(home)
+    output.width = width
 
 
 async def test_a_packet_is_unloaded_by_its_own_client(ni: Terminal, door: Door) -> None:

@@ -48,9 +48,12 @@ async def test_clients_that_nobody_is(door: Door, client: str) -> None:
         assert_problem(answer)
 
 
+NOBODYS = "7d09cff5-2c76-4a01-babd-5dfdf1d96cca"
+
+
 @pytest.mark.parametrize(
     "posting",
-    ["x", "1", "null", "%00", "%ff", str(uuid4()), "0" * 3000, "{" + str(uuid4()) + "}"],
+    ["x", "1", "null", "%00", "%ff", NOBODYS, "0" * 3000, "{" + NOBODYS + "}"],
 )
 async def test_problems_that_nobody_has(door: Door, posting: str) -> None:
     answer = await door["fixer"].post(f"/v1/problems/{posting}/resolve", RETRY)

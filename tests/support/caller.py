@@ -74,6 +74,11 @@ class Caller:
         caller._bearer = self._bearer
         return caller
 
+    @property
+    def bearer(self) -> str:
+        """What its requests say in the header Authorization."""
+        return self._bearer["Authorization"]
+
     async def post(self, path: str, body: object, key: str | None = None) -> Answer:
         """POST a JSON body; without `key` a fresh idempotency key is used."""
         return await self.send(path, json.dumps(body).encode(), key or fresh_key())
