@@ -61,6 +61,7 @@ async def test_an_independent_batch_goes_in_slices(world: World) -> None:
     assert times == sorted(times), "an independent batch is decided in order"
 
 
+@pytest.mark.parametrize("limits", [{"batch_lanes": 1}])
 async def test_others_are_decided_between_the_slices_of_a_batch(world: World) -> None:
     """A batch that shares its lane lets the units that wait there go first."""
     names = await world.open(2)
