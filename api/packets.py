@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import model_validator
@@ -25,6 +25,12 @@ _CLIENT: Final = _PACKET
 _POSTING_STATUSES: Final = ("pending", "awaiting_acceptance", "booked", "problem", "cancelled")
 _PACKET_STATUSES: Final = ("open", "awaiting_acceptance", "problems", "booked")
 _NUMBER_MAX: Final = 2**31 - 1
+_FINGERPRINTED: Final = {
+    "unload": ("accepted",),
+    "accept": ("number", "actor"),
+    "reject": ("number", "reason", "actor"),
+}
+_BodyModel = TypeVar("_BodyModel", bound=Body)
 
 
 class UnloadBody(Body):
@@ -125,20 +131,29 @@ async def list_postings(call: Call) -> Reply:
     return paged(page.documents, None if page.next_id is None else page.next_id.bytes)
 
 
-async def unload_packet(call: Call) -> Reply:
-    """POST /v1/packets/{packet}/unload."""
-    client = await call.authenticate("unload")
+async def _ordered(
+    call: Call, client: Client, name: str, model: type[_BodyModel], *, open_to: str
+) -> tuple[Order, _BodyModel]:
+    """What a client asks of a packet, and the body; the fingerprint names `name` and all of it."""
     key = call.idempotency_key()
-    owner = _owner(client, call.query("client"), open_to="other_clients")
+    owner = _owner(client, call.query("client"), open_to=open_to)
     packet = _packet(call)
-    body = await call.body(UnloadBody)
+    body = await call.body(model)
+    fields = (getattr(body, field) for field in _FINGERPRINTED[name])
     order = Order(
         client=owner,
         packet=packet,
         by=client.name,
         key=key,
-        fingerprint=fingerprint("unload", owner, packet, body.accepted),
+        fingerprint=fingerprint(name, owner, packet, *fields),
     )
+    return order, body
+
+
+async def unload_packet(call: Call) -> Reply:
+    """POST /v1/packets/{packet}/unload."""
+    client = await call.authenticate("unload")
+    order, body = await _ordered(call, client, "unload", UnloadBody, open_to="other_clients")
     answer = await call.services.packets.unload(order, accepted=body.accepted)
     return call.reply_to(answer, 200)
 
@@ -146,34 +161,14 @@ async def unload_packet(call: Call) -> Reply:
 async def accept_packet(call: Call) -> Reply:
     """POST /v1/packets/{packet}/accept."""
     client = await call.authenticate("accept")
-    key = call.idempotency_key()
-    owner = _owner(client, call.query("client"), open_to="accept")
-    packet = _packet(call)
-    body = await call.body(AcceptBody)
-    order = Order(
-        client=owner,
-        packet=packet,
-        by=client.name,
-        key=key,
-        fingerprint=fingerprint("accept", owner, packet, body.number, body.actor),
-    )
+    order, body = await _ordered(call, client, "accept", AcceptBody, open_to="accept")
     return call.reply_to(await call.services.packets.accept(order, body.number, body.actor), 200)
 
 
 async def reject_packet(call: Call) -> Reply:
     """POST /v1/packets/{packet}/reject."""
     client = await call.authenticate("accept")
-    key = call.idempotency_key()
-    owner = _owner(client, call.query("client"), open_to="accept")
-    packet = _packet(call)
-    body = await call.body(RejectBody)
-    order = Order(
-        client=owner,
-        packet=packet,
-        by=client.name,
-        key=key,
-        fingerprint=fingerprint("reject", owner, packet, body.number, body.reason, body.actor),
-    )
+    order, body = await _ordered(call, client, "reject", RejectBody, open_to="accept")
     answer = await call.services.packets.reject(order, body.number, body.reason, body.actor)
     return call.reply_to(answer, 200)
 

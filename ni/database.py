@@ -97,16 +97,30 @@ def unload_session_settings(settings: Settings) -> dict[str, str]:
 
 async def open_unload_pool(settings: Settings) -> Pool:
     """The pool through which packets are unloaded. Raises Unavailable."""
+    return await _create_pool(
+        settings,
+        (1, settings.unload_connections),
+        settings.unload_timeout_s + 1,
+        unload_session_settings(settings),
+    )
+
+
+async def _create_pool(
+    settings: Settings,
+    sizes: tuple[int, int],
+    command_timeout_s: float,
+    server_settings: dict[str, str],
+) -> Pool:
     try:
         return await asyncpg.create_pool(
             settings.database_url,
-            min_size=1,
-            max_size=settings.unload_connections,
+            min_size=sizes[0],
+            max_size=sizes[1],
             max_inactive_connection_lifetime=0,
             connection_class=EngineConnection,
             timeout=settings.connect_timeout_ms / 1000,
-            command_timeout=settings.unload_timeout_s + 1,
-            server_settings=unload_session_settings(settings),
+            command_timeout=command_timeout_s,
+            server_settings=server_settings,
         )
     except LOST_CONNECTION as error:
         raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
@@ -117,19 +131,12 @@ async def open_pool(settings: Settings, mode: Mode, size: int) -> Pool:
 
     Raises Unavailable when the database cannot be reached.
     """
-    try:
-        return await asyncpg.create_pool(
-            settings.database_url,
-            min_size=size,
-            max_size=size,
-            max_inactive_connection_lifetime=0,
-            connection_class=EngineConnection,
-            timeout=settings.connect_timeout_ms / 1000,
-            command_timeout=settings.transaction_timeout_ms / 1000 + 1,
-            server_settings=session_settings(settings, mode),
-        )
-    except LOST_CONNECTION as error:
-        raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+    return await _create_pool(
+        settings,
+        (size, size),
+        settings.transaction_timeout_ms / 1000 + 1,
+        session_settings(settings, mode),
+    )
 
 
 async def close_pool(pool: Pool) -> None:
