@@ -3,7 +3,7 @@
 #   make test      all tests, with real servers of their own      (ARGS='-k name' to choose)
 #   make check     style, types, import walls, documents
 #   make bench     the figures of docs/explanation/performance.md
-#   make torture   the long kill tests
+#   make torture   the long kill tests, and nights measured in their whole length
 #   make lock      write the hash-locked requirement lists anew   (needs the package index)
 #   make clean     remove what was set up; the bank's data in .ni stay
 

@@ -264,6 +264,44 @@ class ResolvedAnswer(Answer):
     problem: SettledAnswer
 
 
+class NightCopyAnswer(Answer):
+    """Whether the copy that serves by night says what the core says, and what it lacks."""
+
+    exact: bool
+    changed_keys: int
+    copied_at: datetime | None
+
+
+class UnfinishedAnswer(Answer):
+    """A packet that owes the core something; null: postings that have no packet yet."""
+
+    client: str
+    packet: str | None
+    status: Literal["open", "awaiting_acceptance", "problems"]
+
+
+class BelowLimitAnswer(Answer):
+    """An account that the core's own bookings of the last night left below its limit."""
+
+    account: str
+    available: Money
+    credit_limit: Money
+
+
+class BusinessDayAnswer(Answer):
+    """How the day stands; dates are null while the core shows none."""
+
+    mode: Literal["day", "night"]
+    business_date: date | None
+    next_business_date: date | None
+    epoch: int
+    since: datetime
+    night_copy: NightCopyAnswer
+    unloading: int
+    unfinished_packets: list[UnfinishedAnswer]
+    accounts_below_limit: list[BelowLimitAnswer]
+
+
 class ProblemAnswer(BaseModel):
     """RFC 9457, with the code of the refusal and what helps (account, available, errors, ...)."""
 

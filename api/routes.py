@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from api import accounts, answers, batches, holds, packets, postings, service
+from api import accounts, answers, batches, business_day, holds, packets, postings, service
 from api.calls import Call
 from api.replies import Reply
 
@@ -108,6 +108,17 @@ ROUTES: Final = (
     Route(
         "resolve_problem", "POST", "/v1/problems/{id}/resolve", packets.resolve_problem,
         answers.ResolvedAnswer, packets.ResolveBody,
+    ),
+    Route(
+        "read_day", "GET", "/v1/business-day", business_day.read_day, answers.BusinessDayAnswer
+    ),
+    Route(
+        "close_day", "POST", "/v1/business-day/close", business_day.close_day,
+        answers.BusinessDayAnswer, business_day.CloseBody,
+    ),
+    Route(
+        "open_day", "POST", "/v1/business-day/open", business_day.open_day,
+        answers.BusinessDayAnswer, business_day.OpenBody,
     ),
     Route("live", "GET", "/healthz", service.live),
     Route("ready", "GET", "/readyz", service.ready),

@@ -25,6 +25,8 @@ SCOPES: Final[dict[str, frozenset[str]]] = {
     "unload": frozenset({"packet:unload"}),
     "accept": frozenset({"packet:accept"}),
     "problems": frozenset({"problem:resolve"}),
+    "read_day": frozenset(),
+    "day": frozenset({"day:operate"}),
     "other_clients": frozenset({ADMIN}),
 }
 """All the scopes that an operation needs; `admin` stands for every one of them.

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from api.clients import ClientDirectory
 from api.rate_limit import RateLimit
+from ni.business_day import BusinessDay
 from ni.database import Pools, close_pool, open_unload_pool
 from ni.engine import Engine
 from ni.migrate import is_current
 from ni.packet_reads import PacketReads
 from ni.packets import Packets
-from ni.reads import Reads
+from ni.reads import Reads, warm_calls
 from ni.settings import Settings
 from ni.sql import query
 from ni.start_checks import check_session
+from ni.warmth import keep_warm
 
 if TYPE_CHECKING:
     from ni.database import Pool
@@ -36,6 +38,8 @@ class Services:
     packets: Packets
     packet_reads: PacketReads
     unload_pool: Pool
+    business_day: BusinessDay
+    warming: asyncio.Task[None]
 
     @classmethod
     async def open(cls, settings: Settings) -> Services:
@@ -50,10 +54,12 @@ class Services:
             await check_session(connection)
             buckets = await connection.fetchval(query("installation_read"))
         engine = Engine(settings, write_pools, buckets)
-        engine.start()
         clients = ClientDirectory(read_pools.day, settings.client_refresh_s)
         reads = Reads(read_pools, settings, buckets)
         unload_pool = await open_unload_pool(settings)
+        business_day = BusinessDay(reads, unload_pool, settings)
+        read_pools.mode = write_pools.mode = (await business_day.reads.state()).mode
+        engine.start()
         return cls(
             settings=settings,
             engine=engine,
@@ -65,6 +71,8 @@ class Services:
             packets=Packets(unload_pool, settings),
             packet_reads=PacketReads(reads),
             unload_pool=unload_pool,
+            business_day=business_day,
+            warming=asyncio.create_task(keep_warm(read_pools, warm_calls)),
         )
 
     async def ready(self) -> str | None:
@@ -79,6 +87,8 @@ class Services:
 
     async def close(self) -> None:
         """Finish what was submitted, then close every connection."""
+        self.warming.cancel()
+        await asyncio.gather(self.warming, return_exceptions=True)
         await self.engine.stop()
         await self.rate_limit.close()
         await close_pool(self.unload_pool)

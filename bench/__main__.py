@@ -103,6 +103,10 @@ async def _interruptible(plan: Plan) -> tuple[str, bool]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="seconds in all, to see that it works")
+    parser.add_argument(
+        "--whole-nights", action="store_true",
+        help="(switch), (locked) and (night) as long as the table says, which takes hours",
+    )  # fmt: skip
     names = "; ".join(f"{name}: {title}" for name, title in MEASURES.items())
     parser.add_argument("--only", type=parse_measures, help=f"a list such as a,b,e. {names}")
     parser.add_argument("--rounds", type=int, help="how many rounds (5; quick 1)")
@@ -114,7 +118,10 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Return the exit code: 0, 1 for a failed run (or a missed bound with --strict), 130."""
     options = _arguments()
-    plan = make_plan(quick=options.quick, rounds=options.rounds, measures=options.only)
+    plan = make_plan(
+        quick=options.quick, rounds=options.rounds, measures=options.only,
+        whole_nights=options.whole_nights,
+    )  # fmt: skip
     try:
         report, is_reached = asyncio.run(_interruptible(plan))
     except (asyncio.CancelledError, KeyboardInterrupt):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.load_spec import LoadResult
+from bench.night_figures import NightFigures
 from bench.packet_figures import PacketFigures
 
 
@@ -34,6 +35,7 @@ class Figures:
     samples: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     """By series, the keys of the report's `SERIES`; one sample a round or, of q, a pair."""
     packets: PacketFigures = field(default_factory=PacketFigures)
+    nights: NightFigures = field(default_factory=NightFigures)
     boot_rss_bytes: int = 0
     warm_up_commands: int = 0
     memory: list[MemoryReading] = field(default_factory=list)

@@ -38,7 +38,7 @@ class Goal:
 
 def goals(plan: Plan) -> list[Goal]:
     """Return the table, as it is for a run of this plan."""
-    return [*_decision_goals(plan.memory_commands), *_packet_goals(plan)]
+    return [*_decision_goals(plan.memory_commands), *_packet_goals(plan), *_night_goals(plan)]
 
 
 def _decision_goals(memory_commands: int) -> list[Goal]:
@@ -80,6 +80,55 @@ def _packet_goals(plan: Plan) -> list[Goal]:
         Goal(f"(s) straight-through at {plans.STRAIGHT_THROUGH_RATE}/s: accepted → booked, p99",
              "≤", 2.0, " s", lambda f: f.packets.lag_p99s()),
     ]  # fmt: skip
+
+
+def _night_goals(plan: Plan) -> list[Goal]:
+    return [
+        *_switch_goals(plan),
+        *_core_goals(plan),
+        Goal(f"(morning) {plan.morning_keys:,} changed keys, {plan.morning_postings:,} postings: "
+             f"debits at {plans.OFFERED_SHARE:.0%} of (a), p99 until exact ÷ before",
+             "≤", 2.0, "", lambda f: f.p99_ratios("morning beside", "morning before")),
+        Goal(f"(morning) rows that differ without a note in {plan.snapshots:,} snapshots",
+             "≤", 0, "", lambda f: f.nights.unnoted_rows()),
+        Goal(f"(night) {length(plan.night_s)} beside the core's transaction: p99 of the last "
+             f"{length(plan.night_edge_s)} ÷ of the first",
+             "≤", 1.3, "", lambda f: f.nights.night_ratios()),
+        Goal("(night) calls without the expected answer, and answers of a mixed state",
+             "≤", 0, "", lambda f: f.nights.night_faults()),
+    ]  # fmt: skip
+
+
+def _switch_goals(plan: Plan) -> list[Goal]:
+    name = f"(switch) {2 * plan.nights:,} switches under {plans.MIX_RATE} requests a second"
+    return [
+        Goal(f"{name}: failed calls", "≤", 0, "", lambda f: f.nights.failed_calls()),
+        Goal("(switch) answers of a mixed state", "≤", 0, "", lambda f: f.nights.mixed_answers()),
+        Goal("(switch) longest call ÷ max(250 ms, 1.5 times the longest without switches)",
+             "≤", 1.0, "", lambda f: f.nights.stall_ratios()),
+        Goal(f"(switch) p99 of calls within ±{plans.NEAR_S:g} s of a switch ÷ p99 without switches",
+             "≤", 2.0, "", lambda f: f.nights.near_ratios()),
+    ]  # fmt: skip
+
+
+def _core_goals(plan: Plan) -> list[Goal]:
+    return [
+        Goal(f"(locked) the core's tables held for {length(plan.locked_s)}: calls served",
+             "≥", 100.0, " %", lambda f: f.nights.served_percents()),
+        Goal("(locked) samples in which NI had or wanted a lock on the core",
+             "≤", 0, "", lambda f: f.nights.core_locks()),
+        Goal(f"(close) the longest close of a bank of {plan.copy_accounts:,} accounts, no drain",
+             "≤", 500.0, " ms", lambda f: f.nights.longest_close()),
+        Goal(f"(triggers) unloading {plan.largest_packet:,} postings with ÷ without",
+             "≤", 1.5, "", lambda f: f.nights.trigger_ratios()),
+        Goal(f"(gate) (a) with ÷ without, {plan.gate_pairs} pairs: upper end of the median's "
+             "interval of 95 %", "≥", 0.97, "", lambda f: f.nights.gate_upper_ends()),
+    ]  # fmt: skip
+
+
+def length(seconds: float) -> str:
+    """Return a length of time as people say it."""
+    return f"{seconds / 60:g} min" if seconds >= 120 else f"{seconds:g} s"
 
 
 def _growth_goal(large: int, small: int) -> Goal:

@@ -31,6 +31,12 @@ def account_name(number: int) -> str:
     return f"{ACCOUNT_PREFIX}{number:0{ACCOUNT_DIGITS}d}"
 
 
+def request_head(path: str, bearer: str, length: int) -> bytes:
+    """Return the head of a POST with a key that no other request has."""
+    head = _HEAD % (path.encode(), bearer.encode(), length)
+    return head + b"Idempotency-Key: %s\r\n\r\n" % secrets.token_hex(14).encode()
+
+
 def request_maker(spec: LoadSpec) -> Next:
     """Return what makes the requests of this load."""
     if spec.kind == "balance":

@@ -140,8 +140,14 @@ class OpenConnection(Connection):
 
 async def run(spec: LoadSpec, stop: asyncio.Event, begun: Callable[[], None]) -> LoadResult:
     """Offer the load until its time is up or `stop` is set, and wait for the last answer."""
-    loop = asyncio.get_running_loop()
     load = OpenLoad(spec, begun)
+    await offer(load, stop)
+    return load.result()
+
+
+async def offer(load: OpenLoad, stop: asyncio.Event) -> None:
+    """Send what is due until the time is up or `stop` is set, and wait for the last answer."""
+    loop, spec = asyncio.get_running_loop(), load.spec
     for _ in range(spec.connections):
         made = await loop.create_connection(lambda: OpenConnection(load), "127.0.0.1", spec.port)
         load.idle.append(made[1])
@@ -157,7 +163,6 @@ async def run(spec: LoadSpec, stop: asyncio.Event, begun: Callable[[], None]) ->
     except TimeoutError:
         unanswered = len(load.waiting) + load.open
         load.failed(f"{unanswered} requests unanswered {DRAIN_LIMIT_S} s after the end")
-    return load.result()
 
 
 async def _run_by_pipe(spec: LoadSpec) -> LoadResult:

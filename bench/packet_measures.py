@@ -28,11 +28,11 @@ BOOKED_STEP_S = 0.1
 
 async def measure_p(bench: Bench) -> None:
     """Packets of every size, and the same work with a commit a posting."""
-    await _unload(bench, await _packet(bench, WARM_UP_POSTINGS), WARM_UP_POSTINGS)
+    await unload_packet(bench, await make_packet(bench, WARM_UP_POSTINGS), WARM_UP_POSTINGS)
     found = bench.figures.packets.unloads
     for size, repeats in bench.plan.packets:
-        names = [await _packet(bench, size) for _ in range(repeats)]
-        times = [await _unload(bench, name, size) for name in names]
+        names = [await make_packet(bench, size) for _ in range(repeats)]
+        times = [await unload_packet(bench, name, size) for name in names]
         found[size].append(median(times))
         bench.say(f"   {size:,} postings: {found[size][-1]:.3f} s")
     await _one_by_one(bench)
@@ -40,18 +40,15 @@ async def measure_p(bench: Bench) -> None:
 
 async def measure_q(bench: Bench) -> None:
     """Debits offered at a share of (a)'s rate: before packets, and beside them."""
-    if not bench.figures.rates("a"):
-        bench.say("   (a) gives the rate")
-        await bench.measure_a()
     found = bench.figures.packets
-    found.offered = plans.OFFERED_SHARE * median(bench.figures.rates("a"))
+    found.offered = await offered_rate(bench)
     size = bench.plan.largest_packet
     for _ in range(bench.plan.beside_pairs):
-        names = [await _packet(bench, size) for _ in range(bench.plan.beside_packets)]
+        names = [await make_packet(bench, size) for _ in range(bench.plan.beside_packets)]
         before_s = bench.plan.before_s
-        await _offered(bench, "q before", before_s, partial(asyncio.sleep, before_s))
+        await offered(bench, "q before", before_s, partial(asyncio.sleep, before_s))
         beside = partial(_unload_beside, bench, names, size)
-        await _offered(bench, "q beside", LONGEST_BESIDE_S, beside)
+        await offered(bench, "q beside", LONGEST_BESIDE_S, beside)
         ratio = bench.figures.p99_ratios("q beside", "q before")[-1]
         bench.say(f"   p99 beside packets ÷ before: {ratio:.2f}")
 
@@ -82,7 +79,15 @@ async def measure_s(bench: Bench) -> None:
         await connection.close()
 
 
-async def _packet(bench: Bench, size: int) -> str:
+async def offered_rate(bench: Bench) -> float:
+    """Return the debits a second that are a share of (a)'s rate."""
+    if not bench.figures.rates("a"):
+        bench.say("   (a) gives the rate")
+        await bench.measure_a()
+    return plans.OFFERED_SHARE * median(bench.figures.rates("a"))
+
+
+async def make_packet(bench: Bench, size: int) -> str:
     """Make a packet of so many postings, two an account; return its name."""
     name = bench.new_packet()
     bench.say(f"   {name} gets {size:,} postings")
@@ -96,7 +101,7 @@ async def _packet(bench: Bench, size: int) -> str:
     return name
 
 
-async def _unload(bench: Bench, name: str, size: int) -> float:
+async def unload_packet(bench: Bench, name: str, size: int) -> float:
     """Unload a packet; return the seconds until the answer. Raises BenchError if not all of it."""
     path = f"/v1/packets/{name}/unload"
     began = time.perf_counter()
@@ -115,7 +120,7 @@ async def _unload(bench: Bench, name: str, size: int) -> float:
 async def _one_by_one(bench: Bench) -> None:
     """The baseline: one connection, one posting a commit."""
     size = bench.plan.one_by_one
-    name = await _packet(bench, size)
+    name = await make_packet(bench, size)
     connection: asyncpg.Connection = await asyncpg.connect(bench.world.owner_dsn)
     try:
         if not bench.has_one_by_one:
@@ -131,12 +136,13 @@ async def _one_by_one(bench: Bench) -> None:
     bench.figures.packets.booked_told += size
 
 
-async def _offered(
+async def offered(
     bench: Bench, series: str, longest_s: float, work: Callable[[], Awaitable[None]]
 ) -> None:
     """Offer the debits while `work` is done, and look at the server's locks all the time."""
     found = bench.figures.packets
-    spec = bench.spec("posting", plans.OPEN_CONNECTIONS, longest_s, rate=found.offered)
+    rate = await offered_rate(bench)
+    spec = bench.spec("posting", plans.OPEN_CONNECTIONS, longest_s, rate=rate)
     async with lock_watch(bench.world.owner_dsn) as locks, open_load(spec) as load:
         await load.begun()
         await work()
@@ -150,7 +156,7 @@ async def _offered(
 
 async def _unload_beside(bench: Bench, names: list[str], size: int) -> None:
     for name in names:
-        bench.figures.packets.beside.append(await _unload(bench, name, size))
+        bench.figures.packets.beside.append(await unload_packet(bench, name, size))
 
 
 async def _until_none_waits(connection: asyncpg.Connection) -> None:

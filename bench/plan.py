@@ -16,6 +16,13 @@ MEASURES = {
     "q": "debits at 30 % of (a)'s rate, open loop, beside packets that unload without pause",
     "s": "straight-through postings, 500 a second, open loop: when they are in the core",
     "long": "one hot account beside a transaction that stays open",
+    "gate": "(a) with and without the gate",
+    "triggers": "unloading a large packet with and without the triggers of the night copy",
+    "close": "closing a large bank, and the full copy that it saves",
+    "switch": "debits, holds, captures and reads on a schedule while the mode changes",
+    "locked": "the same in a night in which the core holds all its tables",
+    "morning": "after opening: many changed keys, many postings of the night, debits beside",
+    "night": "one night beside the core's open transaction, one account hot, the outbox read",
 }
 CONNECTIONS = 32
 OTHER_CONNECTIONS = (1, 8, 64, 256)
@@ -28,6 +35,13 @@ POSTINGS_PER_ACCOUNT = 2
 OFFERED_SHARE = 0.30
 """What (q) offers, of the rate of (a)."""
 STRAIGHT_THROUGH_RATE = 500
+MIX_RATE = 200
+"""Requests a second of the loads of the night, a quarter each: debit, hold, capture, read."""
+MIX_ACCOUNTS = 1_000
+HOT_SHARE = 5
+"""Of ten requests of (night), those that go to one account."""
+NEAR_S = 1.0
+"""Calls due so near a switch are those that might feel it."""
 OPEN_CONNECTIONS = 128
 """Of an open loop; what finds all of them busy waits in the generator."""
 
@@ -61,6 +75,27 @@ class Plan:
     before_s: float = 15.0
     """How long (q) measures before the packets."""
     straight_s: float = 30.0
+    gate_pairs: int = 15
+    gate_s: float = 3.0
+    trigger_pairs: int = 3
+    copy_accounts: int = 1_000_000
+    """The bank grows to so many accounts before (close) and (morning)."""
+    closes: int = 5
+    close_changed: int = 10_000
+    """Accounts that the core changes right before each close."""
+    nights: int = 20
+    """Of (switch), two switches each."""
+    mode_s: float = 2.0
+    """How long each mode of (switch) lasts at least."""
+    mix_warm_s: float = 5.0
+    locked_s: float = 20.0
+    morning_keys: int = 200_000
+    morning_postings: int = 100_000
+    snapshots: int = 2_000
+    snapshot_keys: int = 500
+    night_s: float = 60.0
+    night_edge_s: float = 10.0
+    """The start and the end of (night) that are compared."""
     measures: frozenset[str] = frozenset(MEASURES)
     is_quick: bool = False
 
@@ -97,8 +132,26 @@ QUICK = Plan(
     beside_pairs=1,
     before_s=1.0,
     straight_s=2.0,
+    gate_pairs=6,
+    gate_s=0.3,
+    trigger_pairs=1,
+    copy_accounts=4_000,
+    closes=2,
+    close_changed=100,
+    nights=2,
+    mode_s=0.5,
+    mix_warm_s=0.5,
+    locked_s=2.0,
+    morning_keys=1_000,
+    morning_postings=500,
+    snapshots=20,
+    snapshot_keys=100,
+    night_s=3.0,
+    night_edge_s=1.0,
     is_quick=True,
 )
+WHOLE_SWITCHES, WHOLE_LOCKED_S, WHOLE_NIGHT_S = 1_000, 600.0, 3_600.0
+"""What the table asks for, hours in all. Other runs measure shorter forms and say so."""
 
 
 def parse_measures(text: str) -> frozenset[str]:
@@ -113,9 +166,20 @@ def parse_measures(text: str) -> frozenset[str]:
     return names
 
 
-def make_plan(*, quick: bool, rounds: int | None, measures: frozenset[str] | None) -> Plan:
+def make_plan(
+    *,
+    quick: bool,
+    rounds: int | None,
+    measures: frozenset[str] | None,
+    whole_nights: bool = False,
+) -> Plan:
     """Return the plan of these options; None leaves what is usual."""
     plan = QUICK if quick else Plan()
+    if whole_nights:
+        plan = dataclasses.replace(
+            plan, nights=WHOLE_SWITCHES // 2, mode_s=1.2, locked_s=WHOLE_LOCKED_S,
+            night_s=WHOLE_NIGHT_S, night_edge_s=300.0,
+        )  # fmt: skip
     if rounds is not None:
         plan = dataclasses.replace(plan, rounds=rounds)
     if measures is not None:

@@ -9,6 +9,7 @@ from bench import plan as plans
 from bench.figures import Figures
 from bench.goals import Goal, goals
 from bench.markdown import table
+from bench.night_report import nights_section
 from bench.packet_report import packets_section
 from bench.plan import Plan
 
@@ -29,6 +30,8 @@ SERIES = {
     "q before": "(q) debits offered on a schedule, before packets",
     "q beside": "(q) the same beside packets of {largest:,}",
     "s": "(s) straight-through postings offered on a schedule",
+    "morning before": "(morning) debits offered on a schedule, before the night",
+    "morning beside": "(morning) the same from the opening until the copy was exact",
 }
 MEMORY_LINES = 12
 
@@ -55,6 +58,7 @@ def render(plan: Plan, figures: Figures, where: Circumstances) -> str:
         _open_transaction(figures),
         _memory(plan, figures),
         packets_section(plan, figures.packets),
+        nights_section(plan, figures.nights),
         _stored(figures),
         _goals(plan, figures),
     ]

@@ -3,6 +3,9 @@
 from collections.abc import Awaitable, Callable
 
 from bench.measures import Bench
+from bench.night_loads import measure_locked, measure_night, measure_switch
+from bench.night_measures import measure_close, measure_gate, measure_triggers
+from bench.night_morning import measure_morning
 from bench.packet_measures import measure_p, measure_q, measure_s
 
 Step = Callable[[Bench], Awaitable[None]]
@@ -23,4 +26,12 @@ AFTERWARDS: dict[str, Step] = {
     "q": measure_q,
     "s": measure_s,
     "h": Bench.measure_h,
+    # The bank grows for (close), so what is compared with (a) comes before.
+    "gate": measure_gate,
+    "triggers": measure_triggers,
+    "close": measure_close,
+    "morning": measure_morning,
+    "switch": measure_switch,
+    "locked": measure_locked,
+    "night": measure_night,
 }

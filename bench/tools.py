@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bench.figures import Sample
 from bench.load_spec import BEGUN, LoadResult, LoadSpec
 from bench.machine import ROOT
+from bench.night_spec import NightSpec
 from bench.processes import BenchError, in_time
 
 SPARE_S = 60
@@ -34,7 +35,7 @@ async def run_load(spec: LoadSpec) -> LoadResult:
 class OpenRun:
     """An open-loop load that is under way in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, spec: LoadSpec) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, spec: LoadSpec | NightSpec) -> None:
         """Belong to a process that has been given its spec."""
         self._process, self._spec = process, spec
         self._stdin = _pipe(process.stdin)
@@ -49,26 +50,35 @@ class OpenRun:
 
     async def stop(self) -> LoadResult:
         """End it now; return what it found. Raises as `result` does."""
-        self._stdin.close()
+        self.end()
         return await self.result()
 
     async def result(self) -> LoadResult:
         """Wait for its end. Raises BenchError if an answer was not the expected one."""
+        return _checked(await self.output())
+
+    def end(self) -> None:
+        """Let nothing more become due."""
+        self._stdin.close()
+
+    async def output(self) -> str:
+        """Wait for its end; return what it printed. Raises BenchError if it has failed."""
         limit_s = self._spec.seconds + SPARE_S
         output = await in_time(self._stdout.read(), limit_s, "an open loop")
         if await self._process.wait() != 0:
             raise BenchError(f"the open loop failed:\n{await self._errors()}")
-        return _checked(output.decode())
+        return output.decode()
 
     async def _errors(self) -> str:
         return (await self._stderr.read()).decode()
 
 
 @asynccontextmanager
-async def open_load(spec: LoadSpec) -> AsyncIterator[OpenRun]:
+async def open_load(spec: LoadSpec | NightSpec) -> AsyncIterator[OpenRun]:
     """Offer a load for as long as the block runs, or as long as the spec says."""
+    module = "bench.open_load" if isinstance(spec, LoadSpec) else "bench.night_load"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.open_load", stdin=asyncio.subprocess.PIPE,
+        sys.executable, "-m", module, stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         cwd=ROOT, start_new_session=True,
     )  # fmt: skip

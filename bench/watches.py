@@ -20,12 +20,14 @@ Look = Callable[[asyncpg.Connection], Awaitable[None]]
 
 
 @asynccontextmanager
-async def _looking(dsn: str, look: Look) -> AsyncIterator[None]:
+async def looking(
+    dsn: str, look: Look, server_settings: dict[str, str] | None = None
+) -> AsyncIterator[None]:
     """Look every `STEP_S`, at once when that has passed, as long as the block runs.
 
     Raises BenchError at the end of the block if a look has failed.
     """
-    connection: asyncpg.Connection = await asyncpg.connect(dsn)
+    connection: asyncpg.Connection = await asyncpg.connect(dsn, server_settings=server_settings)
     ended = asyncio.Event()
     task = asyncio.create_task(_look_on(connection, look, ended))
     try:
@@ -67,7 +69,7 @@ async def lock_watch(dsn: str) -> AsyncIterator[LockCount]:
             found.longest_gap_ms = max(found.longest_gap_ms, (now - before) * 1000)
         before = now
 
-    async with _looking(dsn, look):
+    async with looking(dsn, look):
         yield found
 
 
@@ -81,5 +83,5 @@ async def run_watch(dsn: str) -> AsyncIterator[dict[str, tuple[int, datetime]]]:
         for row in await connection.fetch(text, CLIENT, list(found)):
             found[row["packet"]] = row["number"], row["seen_at"]
 
-    async with _looking(dsn, look):
+    async with looking(dsn, look):
         yield found

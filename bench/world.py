@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from bench.machine import ROOT
-from bench.processes import BenchError, child, free_port, tail, until_ready
+from bench.processes import BenchError, child, free_port, in_time, tail, until_ready
 from ni.clients import add_client
 from ni.core_ledger import set_business_date
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -21,7 +21,7 @@ SQL = ROOT / "bench" / "sql"
 BUSINESS_DATE = dt.date(1993, 1, 4)
 SPARE_ACCOUNTS = 2
 CLIENT = "bench"
-SCOPES = ("balance:read", "posting:write", "packet:unload")
+SCOPES = ("balance:read", "posting:write", "hold:write", "packet:unload", "day:operate")
 
 
 class World:
@@ -52,11 +52,27 @@ class World:
 
         Raises BenchError if it has ended by itself.
         """
-        log = self.home / "bench-packets.log"
-        async with child("workers", "packets", log=log, env=self._env) as process:
+        async with self.worker("packets"):
+            yield
+
+    @asynccontextmanager
+    async def worker(self, name: str) -> AsyncIterator[None]:
+        """Run a worker, with default settings. Raises BenchError if it has ended by itself."""
+        log = self.home / f"bench-{name}.log"
+        async with child("workers", name, log=log, env=self._env) as process:
             yield
             if process.returncode is not None:
                 raise BenchError(f"the worker ended with {process.returncode}:\n{tail(log)}")
+
+    async def command(self, *words: str, limit_s: float) -> str:
+        """Return what a command of `ni` prints. Raises BenchError if it fails or takes longer."""
+        log = self.home / f"bench-{words[0]}.log"
+        log.unlink(missing_ok=True)
+        async with child("ni", *words, log=log, env=self._env) as process:
+            await in_time(process.wait(), limit_s, " ".join(words))
+        if process.returncode != 0:
+            raise BenchError(f"ni {' '.join(words)} failed:\n{tail(log)}")
+        return log.read_text().strip()
 
     async def stop_api(self) -> None:
         """End the API process, if one runs."""

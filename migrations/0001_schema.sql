@@ -31,8 +31,18 @@ CREATE SCHEMA night_alias;
 CREATE TABLE core.ledger (
     one                boolean PRIMARY KEY DEFAULT true CHECK (one),
     business_date      date NOT NULL,
+    next_business_date date NOT NULL CHECK (next_business_date > business_date)
+);
+
+-- One row for each business date that has ended. It is written in the commit that raises the date,
+-- so that an end of day which is called twice finds out.
+CREATE TABLE core.end_of_day (
+    business_date      date PRIMARY KEY,
     next_business_date date NOT NULL CHECK (next_business_date > business_date),
-    is_open            boolean NOT NULL DEFAULT true
+    ended_at           timestamptz NOT NULL,
+    ni_epoch           integer NOT NULL,
+    accounts           bigint NOT NULL,
+    entries            bigint NOT NULL
 );
 
 CREATE TABLE core.account (

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from typing import Literal
 from uuid import UUID
 
 from ni.clock import EPOCH
@@ -55,7 +56,8 @@ class Snapshot:
     """Everything that a batch of decisions may look at, read after its locks.
 
     `instant_us` is the one instant of the batch, microseconds since 1970 UTC. `busy` are named
-    movements that somebody else has locked: a packet is taking them.
+    movements that somebody else has locked: a packet is taking them. By night
+    the core takes nothing.
     """
 
     instant_us: int
@@ -70,6 +72,7 @@ class Snapshot:
     requests: dict[tuple[int, str, str], StoredRequest] = field(default_factory=dict)
     expired: list[Hold] = field(default_factory=list)
     busy: frozenset[UUID] = frozenset()
+    mode: Literal["day", "night"] = "day"
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,8 @@ table was empty stays right when it is full.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -93,6 +95,57 @@ def unload_session_settings(settings: Settings) -> dict[str, str]:
         "jit": "off",
         "timezone": "UTC",
     }
+
+
+SWITCH_IDLE_MS: Final = 5_000
+SWITCH_MARGIN_S: Final = 10
+
+
+def switch_limit_s(settings: Settings) -> int:
+    """The longest that one switch lasts: another one, runs that are waited for, and the gate."""
+    tries_s = settings.gate_tries_max * 4 * settings.gate_timeout_ms // 1000
+    return 2 * (settings.drain_timeout_s + tries_s) + SWITCH_MARGIN_S
+
+
+@asynccontextmanager
+async def switch_session(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """A session for one switch of the mode, with limits of its own, closed at the end.
+
+    The server looks whether its client still lives while it waits for a lock, so that a killed
+    switcher stands in nobody's way. Raises Unavailable.
+    """
+    limit_s = switch_limit_s(settings)
+    server_settings = {
+        "application_name": "ni switch",
+        "search_path": "pg_catalog",
+        "default_transaction_isolation": "read committed",
+        "idle_in_transaction_session_timeout": str(SWITCH_IDLE_MS),
+        "transaction_timeout": str(limit_s * 1000),
+        "client_connection_check_interval": "250",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+    try:
+        session = await asyncpg.connect(
+            settings.database_url,
+            timeout=settings.connect_timeout_ms / 1000,
+            command_timeout=limit_s + 1,
+            server_settings=server_settings,
+        )
+    except LOST_CONNECTION as error:
+        raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+    try:
+        yield session
+    finally:
+        await close_session(session)
+
+
+async def close_session(session: asyncpg.Connection) -> None:
+    """Close a session, ending at once what does not end in two seconds."""
+    try:
+        await session.close(timeout=CLOSE_LIMIT_S)
+    except LOST_CONNECTION:
+        session.terminate()
 
 
 async def open_unload_pool(settings: Settings) -> Pool:

@@ -17,20 +17,18 @@ from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
-import asyncpg
 import structlog
 
 from ni import clock, transaction
 from ni.batch_state import Answer
 from ni.commands import Command, accounts_of, movement_of
-from ni.database import LOST_CONNECTION, Pools, Seat
+from ni.database import Pools, Seat
 from ni.decisions import Decision
 from ni.errors import Overloaded, Unavailable
 from ni.retries import decide_with_retries
 from ni.settings import Settings
 from ni.turns import End, Turns, no_turn
-
-WARM_INTERVAL_S: Final = 60
+from ni.warmth import keep_warm
 
 log = structlog.get_logger()
 
@@ -149,7 +147,7 @@ class Engine:
         """Start the lanes."""
         for lane in (*self._lanes, *self._batch_lanes):
             self._tasks.append(asyncio.create_task(lane.work()))
-        self._tasks.append(asyncio.create_task(self._keep_warm()))
+        self._tasks.append(asyncio.create_task(keep_warm(self.pools, transaction.warm_calls)))
 
     async def stop(self) -> None:
         """Finish what was submitted, as long as decisions may take, then stop the lanes."""
@@ -160,16 +158,6 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane in (*self._lanes, *self._batch_lanes):
             lane.abandon()
-
-    async def _keep_warm(self) -> None:
-        """Plan the hot functions in the idle mode's sessions, so that a switch finds them warm."""
-        while True:
-            idle = self.pools.night if self.pools.mode == "day" else self.pools.day
-            try:
-                await transaction.warm(idle, "night" if self.pools.mode == "day" else "day")
-            except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
-                log.warning("idle_pool_not_warm", error=type(error).__name__)
-            await asyncio.sleep(WARM_INTERVAL_S)
 
     async def submit(self, command: Command) -> Answer:
         """Decide one command; returns after its commit.

@@ -34,10 +34,14 @@ WAIT_FOR_OTHER_S: Final = 60
 WAIT_FOR_TABLE_S: Final = 5
 """How long a migration waits for a table in use before it gives up, changing nothing."""
 
+WAIT_BY_NIGHT_MS: Final = 200
+"""The same by night, when whoever holds a table may be the core and hold it for hours."""
+
 _ADVISORY_LOCK: Final = 0x6E69_0001
 _FILE_NAME: Final = re.compile(r"([0-9]{4})_[a-z0-9_]+\.sql")
 _DATABASE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _FUNCTIONS: Final = "functions/"
+_CORE: Final = re.compile(r"\b(?:core|day_alias)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,8 @@ async def migrate(owner_dsn: str, *, buckets: int, folder: Path = FOLDER) -> lis
     `owner_dsn` connects as ni_owner. `buckets` (1 to 1,024) is written once and can never change.
     Two processes may do it at the same moment: the second waits at most WAIT_FOR_OTHER_S seconds.
     Raises NiError when an applied file was changed or is missing in `folder`, when `buckets`
-    differs from the database's, when a file fails (its transaction is undone), or when the server
-    is too old or not durable.
+    differs from the database's, when a file fails (its transaction is undone), when it is night and
+    a file touches the core, or when the server is too old or not durable.
     """
     if not 1 <= buckets <= BUCKETS_MAX:
         raise NiError(f"the number of buckets must be 1 to {BUCKETS_MAX}, not {buckets}")
@@ -104,15 +108,26 @@ async def migrate(owner_dsn: str, *, buckets: int, folder: Path = FOLDER) -> lis
         _refuse_foreign(done, numbered)
         await _refuse_other_buckets(connection, buckets)
         pending = [migration for migration in numbered if migration.name not in done]
+        night = await is_night(connection)
+        if night:
+            _refuse_by_night(pending)
+            await _set_lock_timeout(connection, WAIT_BY_NIGHT_MS)
         for migration in pending:
             async with connection.transaction():
-                await _apply(connection, migration)
+                await _apply(connection, migration, night=night)
         changed = [function for function in functions if done.get(function.name) != function.sha256]
         async with connection.transaction():
             await connection.execute(query("installation_write"), buckets)
             for function in changed:
-                await _apply(connection, function)
+                await _apply(connection, function, night=night)
         return [migration.name for migration in (*pending, *changed)]
+
+
+async def is_night(connection: Session) -> bool:
+    """Whether the core is closed; a database without NI has no night."""
+    if await connection.fetchval("SELECT to_regclass('ni.mode') IS NULL"):
+        return False
+    return bool(await connection.fetchval(query("mode_read")) == "night")
 
 
 async def is_current(connection: Session, folder: Path = FOLDER) -> bool:
@@ -177,7 +192,7 @@ def _read(path: Path, name: str) -> Migration:
 
 async def _wait_for_others(connection: asyncpg.Connection) -> None:
     """Takes the lock that migrating processes share; closing the connection gives it back."""
-    await _set_lock_timeout(connection, WAIT_FOR_OTHER_S)
+    await _set_lock_timeout(connection, WAIT_FOR_OTHER_S * 1000)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _ADVISORY_LOCK)
     except asyncpg.LockNotAvailableError as error:
@@ -185,11 +200,11 @@ async def _wait_for_others(connection: asyncpg.Connection) -> None:
             f"another process has been changing this database for {WAIT_FOR_OTHER_S} seconds; "
             "try again when it has ended"
         ) from error
-    await _set_lock_timeout(connection, WAIT_FOR_TABLE_S)
+    await _set_lock_timeout(connection, WAIT_FOR_TABLE_S * 1000)
 
 
-async def _set_lock_timeout(connection: asyncpg.Connection, seconds: int) -> None:
-    await connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{seconds}s")
+async def _set_lock_timeout(connection: asyncpg.Connection, milliseconds: int) -> None:
+    await connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{milliseconds}ms")
 
 
 async def _applied(connection: Session) -> dict[str, str]:
@@ -227,11 +242,28 @@ async def _refuse_other_buckets(connection: asyncpg.Connection, buckets: int) ->
         )
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+def _refuse_by_night(pending: Sequence[Migration]) -> None:
+    for migration in pending:
+        if _CORE.search(migration.text):
+            raise NiError(_by_night(migration, "names the core"))
+
+
+def _by_night(migration: Migration, why: str) -> str:
+    return (
+        f"it is night, and {migration.name} {why}: the core is closed, and nothing of it may be "
+        "touched. Run the version that ran before, or wait until the day has been opened"
+    )
+
+
+async def _apply(
+    connection: asyncpg.Connection, migration: Migration, *, night: bool = False
+) -> None:
     transaction_before = await connection.fetchval("SELECT pg_current_xact_id()::text")
     try:
         await connection.execute(migration.text)
     except asyncpg.LockNotAvailableError as error:
+        if night:
+            raise NiError(_by_night(migration, "waits for a table that is in use")) from error
         raise NiError(
             f"{migration.name} waited {WAIT_FOR_TABLE_S} seconds for a table that is in use; "
             "nothing of it was applied. Try again when the table is free"
@@ -240,6 +272,8 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
         raise NiError(f"{_place(migration, error)}: {error}. Nothing of it was applied") from error
     if await connection.fetchval("SELECT pg_current_xact_id()::text") != transaction_before:
         raise NiError(f"{migration.name} ends its own transaction: take COMMIT and ROLLBACK out")
+    if night and (touched := await connection.fetchval(query("own_core_locks"))):
+        raise NiError(_by_night(migration, f"locks {touched}"))
     await connection.execute(query("migration_table"))
     await connection.execute(query("migration_record"), migration.name, migration.sha256)
 

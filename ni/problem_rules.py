@@ -33,6 +33,8 @@ def resolve(state: BatchState, command: ResolveProblem) -> Answer:
 
 
 def _retry(state: BatchState, command: ResolveProblem, posting: Posting) -> Answer | None:
+    if state.snapshot.mode == "night":
+        return refuse(Decision.core_closed)
     _make_pending(state, command, posting, state.next_change())
     return None
 

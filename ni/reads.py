@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ni import clock
 from ni.database import LOST_CONNECTION, Pools
 from ni.documents import balance_document, hold_document, posting_document
 from ni.errors import Unavailable
@@ -23,8 +26,19 @@ if TYPE_CHECKING:
 
 BALANCE: Final = "SELECT * FROM ni.balance_v1($1, $2, $3)"
 KIND: Final = "SELECT * FROM ni.account_kind_v1($1, $2)"
-TRIES: Final = 3
+PAUSE_MAX_MS: Final = 100
+PASSING: Final = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+"""A core that takes its tables as a whole, one after the other, meets reads in another order."""
 _Result = TypeVar("_Result")
+
+
+def warm_calls(mode: Mode) -> list[tuple[str, tuple[Any, ...]]]:
+    """What plans the reads of a base in a session of the idle `mode`, which reads none."""
+    return [(BALANCE, (0, mode, "-")), (KIND, (mode, "-"))]
 
 
 @dataclass(slots=True)
@@ -39,14 +53,14 @@ class Reads:
     """Reads through pools of their own, so that they never wait for a writer's connection."""
 
     def __init__(self, pools: Pools, settings: Settings, buckets: int) -> None:
-        self._pools = pools
+        self.pools: Final = pools
         self._settings = settings
         self._buckets = buckets
 
     async def balance(self, account: str) -> str | None:
         """The balance document of an account; None: the core does not know it."""
         bucket = bucket_of(account, self._buckets)
-        row = await self._by_mode(
+        row = await self.by_mode(
             lambda session, mode: session.fetchrow(BALANCE, bucket, mode, account)
         )
         return None if row["o_kind"] is None else balance_document(account, dict(row))
@@ -106,42 +120,52 @@ class Reads:
         return _page(items, size)
 
     async def _kind(self, account: str) -> str | None:
-        row = await self._by_mode(lambda session, mode: session.fetchrow(KIND, mode, account))
+        row = await self.by_mode(lambda session, mode: session.fetchrow(KIND, mode, account))
         kind: str | None = row["o_kind"]
         return kind
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a query that names no base relation. Raises Unavailable."""
         return await self._with_session(
-            lambda session: session.fetch(sql, *arguments), self._pools.mode
+            lambda session: session.fetch(sql, *arguments), self.pools.mode, self._deadline()
         )
 
-    async def _by_mode(
+    async def by_mode(
         self, read: Callable[[Session, str], Awaitable[asyncpg.Record | None]]
     ) -> asyncpg.Record:
-        """Read a base; when the mode has changed, again through the other pool."""
-        for _ in range(TRIES):
-            mode = self._pools.mode
-            row = await self._with_session(partial(_call_with_mode, read, mode), mode)
+        """Read a base; when the mode has changed, again through the other pool.
+
+        Raises Unavailable when a decision's time has passed.
+        """
+        deadline = self._deadline()
+        while True:
+            mode = self.pools.mode
+            row = await self._with_session(partial(_call_with_mode, read, mode), mode, deadline)
             assert row is not None, "a function with OUT parameters returns one row"
             if row["o_mode"] == mode:
                 return row
-            self._pools.mode = row["o_mode"]
-        raise Unavailable("the mode is changing")
+            self.pools.mode = row["o_mode"]
+            if clock.monotonic() > deadline:
+                raise Unavailable("the mode does not stand still")
 
     async def _with_session(
-        self, read: Callable[[Session], Awaitable[_Result]], mode: Mode
+        self, read: Callable[[Session], Awaitable[_Result]], mode: Mode, deadline: float
     ) -> _Result:
-        """Run one read by `mode`, once more on another connection when the first was lost."""
-        for left in reversed(range(TRIES)):
+        """Run one read by `mode`, again when its connection or a lock was not had."""
+        pause_ms = self._settings.retry_pause_ms
+        while True:
             try:
                 timeout = self._settings.connect_timeout_ms / 1000
-                async with self._pools.of(mode).acquire(timeout=timeout) as session:
+                async with self.pools.of(mode).acquire(timeout=timeout) as session:
                     return await read(session)
-            except (*LOST_CONNECTION, asyncpg.LockNotAvailableError) as error:
-                if not left:
+            except (*PASSING, *LOST_CONNECTION) as error:
+                if clock.monotonic() + pause_ms / 1000 > deadline:
                     raise Unavailable("the database cannot be reached") from error
-        raise AssertionError("the last try returns or raises")
+            await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1000)
+            pause_ms = min(pause_ms * 2, PAUSE_MAX_MS)
+
+    def _deadline(self) -> float:
+        return clock.monotonic() + self._settings.decision_timeout_ms / 1000
 
 
 def _call_with_mode(

@@ -56,11 +56,13 @@ async def decide_with_retries(
             )
         except transaction.WrongMode as wrong:
             seat.pools.mode = wrong.mode
-            reason: Exception = wrong
+            if clock.monotonic() > deadline:
+                raise Unavailable("the mode does not stand still") from wrong
+            continue  # nothing is in the way but the pool
         except ValueError:
             raise  # a value that cannot be sent: no new connection would help
         except (*PASSING, *LOST_CONNECTION) as error:
-            reason = error
+            reason: Exception = error
         except asyncpg.PostgresError as error:
             if error.sqlstate == BROKEN_PROMISE:
                 raise BrokenPromise(str(error)) from error

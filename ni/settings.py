@@ -70,6 +70,27 @@ class Settings(BaseSettings):
     stp_interval_ms: int = Field(500, ge=10, description="a straight-through packet is cut after")
     stp_backoff_max_s: int = Field(30, ge=1, description="longest pause while the core refuses")
 
+    drain_timeout_s: int = Field(60, ge=1, description="a close waits for running unloads")
+    gate_timeout_ms: int = Field(
+        125, ge=100, le=150, description="a switch waits for the gate, in one try"
+    )
+    gate_tries_max: int = Field(40, ge=1, description="tries of a switch for the gate")
+    close_time: str = Field("", description="when the day closes, HH:MM; empty: no schedule")
+    open_time: str = Field("", description="when it opens, HH:MM")
+    day_timezone: str = Field("UTC", description="of these times, of holidays and weekends")
+    holidays: str = Field("", description="dates on which nothing opens, YYYY-MM-DD, by comma")
+    weekend: str = Field("sat,sun", description="weekdays on which nothing opens, by comma")
+
+    night_copy_chunk: int = Field(500, ge=1, le=10_000, description="keys of one transaction")
+    night_copy_share_percent: int = Field(
+        30, ge=1, le=100, description="of the time, that one session copies"
+    )
+    night_copy_interval_ms: int = Field(1_000, ge=10, description="pause between two rounds")
+    night_copy_check_rows: int = Field(
+        500, ge=1, le=10_000, description="keys compared with the core in one round"
+    )
+    night_copy_keys_shown_max: int = Field(100, ge=1, description="differing keys told in a log")
+
     client_refresh_s: int = Field(5, ge=1, description="a new or disabled key is noticed within")
     rate_limit_per_s: int = Field(50_000, ge=0, description="requests of one client; 0: no limit")
     redis_timeout_ms: int = Field(50, ge=1, description="wait for Valkey before going on without")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -30,10 +30,11 @@ from ni.turns import End, no_turn
 from ni.writing import write
 
 if TYPE_CHECKING:
-    from ni.database import Mode, Pool, Session
+    from ni.database import Mode, Session
 
 LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
 LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+FIGURES: Final = "SELECT * FROM ni.figures_v1($1, $2, $3)"
 
 
 Locked = tuple[int, datetime, asyncpg.Record]
@@ -142,15 +143,19 @@ async def run(
     return answers
 
 
-async def warm(pool: Pool, mode: Mode) -> None:
-    """Call the locking function once in every session of a pool; a wrong mode is a good answer.
+def warm_calls(mode: Mode) -> list[tuple[str, tuple[Any, ...]]]:
+    """What plans the hot functions in a session of the idle `mode`.
 
-    Raises what asyncpg raises.
+    The locking function finds the mode wrong and reads no base; the figures are read for
+    themselves, by day, when the night's base is there and nobody needs it.
     """
-    async with AsyncExitStack() as held:
-        for _ in range(pool.get_size()):
-            session = await held.enter_async_context(pool.acquire())
-            await session.fetchrow(LOCK, 0, mode, EPOCH, [], [], [], [], [])
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        (LOCATE, (0, [], [])),
+        (LOCK, (0, mode, EPOCH, [], [], [], [], [])),
+    ]
+    if mode == "night":
+        calls.append((FIGURES, (0, EPOCH, [])))
+    return calls
 
 
 async def _abandon(connection: Session) -> None:
@@ -194,6 +199,7 @@ def _snapshot(plan: Plan, instant: datetime, locked: list[Locked]) -> Snapshot:
     snapshot = Snapshot(
         instant_us=(instant - EPOCH) // timedelta(microseconds=1),
         epoch=last["o_epoch"],
+        mode=last["o_mode"],
         business_date=last["o_business_date"],
         next_business_date=last["o_next_business_date"],
         buckets=plan.buckets,

@@ -26,18 +26,23 @@ from ni.clock import monotonic
 from ni.demo import add_demo_clients, load_demo_bank
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.errors import NiError
-from ni.migrate import migrate
+from ni.migrate import is_night, migrate
 from ni.private_file import Secrets
 from ni.processes import LOOPBACK, free_port, is_port_free
 from ni.run_file import Run, remove_run, write_run
+from ni.schedule import schedule_of
 from ni.server_home import ServerHome, Tell
+from ni.session import connected
 from ni.settings import RUN_FILE, Settings
 from ni.supervisor import Child, ChildList
 from ni.up_lock import only_one, stop_holder
 from ni.up_servers import Addresses, UpServers
 
-WORKERS: Final = ("housekeeping", "packets")
+WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day")
 """Each runs as `python -m workers NAME`."""
+
+END_OF_DAY: Final = "end-of-day"
+"""Runs where a schedule is set."""
 
 READY_S: Final = 60.0
 READY_TIMEOUT_S: Final = 5.0
@@ -99,6 +104,7 @@ class Up:
         self._home = ServerHome(settings.home)
         self._signal = StopSignal()
         self._children: list[Child] = []
+        self._has_schedule = schedule_of(settings) is not None
 
     @contextmanager
     def running(self) -> Iterator[Ready]:
@@ -142,7 +148,9 @@ class Up:
             return {}
         secrets = Secrets(self._home.path)
         keys = asyncio.run(add_demo_clients(addresses.owner, secrets, self._tell))
-        if asyncio.run(load_demo_bank(addresses.core)):
+        if asyncio.run(_is_night(addresses.owner)):
+            self._tell("It is night: the core is closed, its demo bank is not looked at")
+        elif asyncio.run(load_demo_bank(addresses.core)):
             self._tell("Demo bank loaded into the reference core")
         return keys
 
@@ -158,7 +166,8 @@ class Up:
             "NI_API_HOST": host,
             "NI_API_PORT": str(port),
         }
-        commands = {"api": ("-m", "api")} | {name: ("-m", "workers", name) for name in _workers()}
+        commands: dict[str, tuple[str, ...]] = {"api": ("-m", "api")}
+        commands |= {name: ("-m", "workers", name) for name in self.workers()}
         for name, arguments in commands.items():
             child = Child(name, arguments, environment, self._home, self._tell)
             self._children.append(child)
@@ -166,6 +175,10 @@ class Up:
         base_url = _base_url(host, port)
         self._wait_ready(self._children[0], base_url)
         return base_url
+
+    def workers(self) -> list[str]:
+        """The workers to start: the end of day only where a schedule is set."""
+        return [name for name in _workers() if name != END_OF_DAY or self._has_schedule]
 
     def _wait_ready(self, api: Child, base_url: str) -> None:
         deadline = monotonic() + READY_S
@@ -219,6 +232,11 @@ class Up:
 
 def _is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) is signal.SIG_IGN
+
+
+async def _is_night(owner_dsn: str) -> bool:
+    async with connected(owner_dsn) as session:
+        return await is_night(session)
 
 
 def down(settings: Settings, tell: Tell) -> bool:

@@ -11,11 +11,16 @@ from typing import Final
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
-from workers import housekeeping, packets
+from workers import end_of_day, housekeeping, night_copy, packets
 
 Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-WORKERS: Final[dict[str, Worker]] = {"housekeeping": housekeeping.run, "packets": packets.run}
+WORKERS: Final[dict[str, Worker]] = {
+    "housekeeping": housekeeping.run,
+    "packets": packets.run,
+    "night-copy": night_copy.run,
+    "end-of-day": end_of_day.run,
+}
 
 
 async def _serve(worker: Worker, settings: Settings) -> None:

@@ -18,6 +18,8 @@ BEGIN
     IF (SELECT m.mode <> 'day' FROM ni.mode AS m WHERE m.one) THEN
         RETURN;
     END IF;
+    -- A core that holds it is not waited for, least of all with the gate in hand.
+    LOCK TABLE core.ledger IN ACCESS SHARE MODE NOWAIT;
     RETURN QUERY
         WITH waiting AS MATERIALIZED (
             SELECT p.bucket, p.posting_id, p.client, p.currency, p.packet, p.debit_account,

@@ -33,6 +33,8 @@ BEGIN
     IF o_closed THEN
         RETURN;
     END IF;
+    -- Notes the packet for a close that waits; nobody waits for this lock.
+    PERFORM pg_advisory_xact_lock_shared(28265, ni.packet_note_v1(p_client, p_packet));
     -- What the core holds as a whole is not waited for: the caller tries again, holding nothing.
     LOCK TABLE core.account, core.packet, core.entry IN ROW EXCLUSIVE MODE NOWAIT;
     LOCK TABLE core.block, core.ledger IN ACCESS SHARE MODE NOWAIT;

@@ -79,14 +79,17 @@ class Api:
 
 
 @contextmanager
-def open_api(client: str, base_url: str = "", key: str = "") -> Iterator[Api]:
+def open_api(
+    client: str, base_url: str = "", key: str = "", *, timeout_s: int | None = None
+) -> Iterator[Api]:
     """The API as `client`: as given, else as `ni up` noted it in run.json.
 
+    An answer must come within `timeout_s`, by default the time of an unload.
     Raises NiError when address or key are not known.
     """
     url, secret = api_address(client, base_url, key)
-    timeout_s = load_settings().unload_timeout_s + _MARGIN_S
-    rest = RestClient(url, secret, timeout_s=timeout_s)
+    patience_s = timeout_s or load_settings().unload_timeout_s
+    rest = RestClient(url, secret, timeout_s=patience_s + _MARGIN_S)
     try:
         yield Api(rest)
     finally:

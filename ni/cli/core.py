@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ni import core_ledger
+from ni.cli.core_day import end_of_day_
 from ni.cli.support import file_progress, in_core, output, parse_date, parse_instant
 from ni.core_file import COLUMNS, check_account, parse_limit
 from ni.core_ledger import CoreAccount
@@ -58,6 +59,7 @@ ToDay = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to `ni`."""
+    core.command(name="end-of-day")(end_of_day_)
     app.add_typer(core, name="core")
 
 

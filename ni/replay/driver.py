@@ -14,17 +14,15 @@ from collections.abc import Callable
 from typing import Final
 
 from ni.errors import NiError
-from ni.money import parse_balance
 from ni.replay.preparation import Plan
 from ni.replay.report import ReplayReport
-from ni.replay.sender import Answer, Sender
+from ni.replay.rows import Rows
+from ni.replay.sender import Sender
 from ni.replay.statement import Row, read_rows
 from ni.replay.unloading import AT_ONCE, Unloading
 
 LOOK_AHEAD_ROWS: Final = 10_000
 _YIELD_EVERY_ROWS: Final = 100
-_PATH: Final = "/v1/postings"
-_CREATED: Final = 201
 
 
 class Replay:
@@ -43,6 +41,7 @@ class Replay:
         self._sender = sender
         self._in_flight = in_flight
         self._on_answer = on_answer
+        self._rows = Rows(plan, sender, self.report)
         self._unloading = Unloading(plan.survey, sender, self.report)
         self._chains: dict[str, deque[Row]] = {}
         self._ready: asyncio.Queue[str | None] = asyncio.Queue()
@@ -132,35 +131,10 @@ class Replay:
             self._all_answered()
 
     async def _send(self, row: Row) -> None:
-        survey = self._plan.survey
-        answer = await self._sender.post(_PATH, row.body(survey.currency), survey.key(row))
-        self._compare(row, answer)
-        report = self.report
-        report.rows += 1
-        report.replayed += answer.replayed
-        report.retries += answer.retries
-        report.latencies_us.append(answer.latency_us)
+        await self._rows.send(row)
         self._unloading.answered(row)
         if self._on_answer is not None:
-            self._on_answer(report)
-
-    def _compare(self, row: Row, answer: Answer) -> None:
-        document = answer.document
-        if answer.status != _CREATED:
-            code = str(document.get("code", f"http_{answer.status}"))
-            self.report.refuse(row, code, str(document.get("detail", "")))
-            return
-        currency = self._plan.survey.currency
-        try:
-            available = parse_balance(document[row.direction]["available_after"], currency)
-        except (KeyError, TypeError, ValueError) as error:
-            raise NiError(f"line {row.line}: the answer has no available_after") from error
-        # a stored answer was made when the account had the limit that it was opened with
-        opened_with = self._plan.survey.accounts[row.account].credit_limit
-        limit = opened_with if answer.replayed else self._plan.limits[row.account]
-        balance = available - limit
-        if balance != row.balance_after:
-            self.report.mismatch(row, balance, currency)
+            self._on_answer(self.report)
 
     def _fail(self, error: NiError) -> None:
         if not self._stopped:

@@ -28,20 +28,27 @@ class Plan:
     accounts_created: int
 
 
-async def prepare(connection: asyncpg.Connection, survey: Survey) -> Plan:
+async def prepare(
+    connection: asyncpg.Connection,
+    survey: Survey,
+    *,
+    set_date: bool = True,
+    by_night: bool = False,
+) -> Plan:
     """Opens the file's accounts and the bank's own in the core, as ni_core.
 
     An account that exists stays as it is: so a second run finds the first one's. When the core's
-    next business date lies before the file's last day, the business date becomes that day. Raises
-    NiError when an existing account cannot be the file's: of another kind or currency, or with
-    another balance although nothing was ever booked on it; nothing is changed then.
+    next business date lies before the file's last day, the business date becomes that day, unless
+    `set_date` is off. Raises NiError when an existing account cannot be the file's: of another kind
+    or currency, or with another balance although nothing was ever booked on it; or when one is
+    missing `by_night`, when NI does not learn of it before the morning. Nothing is changed then.
     """
     chunks = list(_chunks(_wanted(survey)))
     limits: dict[str, int] = {}
     for chunk in chunks:
-        limits |= await _limits(connection, chunk)
+        limits |= await _limits(connection, chunk, by_night=by_night)
     dates = await business_dates(connection)
-    if dates is None or dates[1] < survey.last_day:
+    if set_date and (dates is None or dates[1] < survey.last_day):
         await set_business_date(connection, survey.last_day)
     created = 0
     for chunk in chunks:
@@ -49,7 +56,9 @@ async def prepare(connection: asyncpg.Connection, survey: Survey) -> Plan:
     return Plan(survey, limits, created)
 
 
-async def _limits(connection: asyncpg.Connection, chunk: list[AccountLine]) -> dict[str, int]:
+async def _limits(
+    connection: asyncpg.Connection, chunk: list[AccountLine], *, by_night: bool
+) -> dict[str, int]:
     """The credit limits that the accounts have in the core, or will have once they are opened."""
     names = [line.account for line in chunk]
     booked = {row["account"] for row in await connection.fetch(query("core_account_booked"), names)}
@@ -58,6 +67,10 @@ async def _limits(connection: asyncpg.Connection, chunk: list[AccountLine]) -> d
     limits = {}
     for line in chunk:
         row = found.get(line.account)
+        if row is None and by_night:
+            raise NiError(
+                f"the core does not have {line.account}, and NI is by night: `ni day open` first"
+            )
         if row is not None:
             _refuse_other(line, row, is_booked=line.account in booked)
         limits[line.account] = line.credit_limit if row is None else row["credit_limit"]

@@ -46,6 +46,25 @@ class Outcome:
 
 
 @dataclass(slots=True)
+class DaysReport:
+    """What became of a statement's dates when each of them is closed.
+
+    `took_us` has microseconds by step; `waited_us` is the part of closing and opening in which NI
+    or the core was not ready. `by_night`: the replay was left in a night.
+    """
+
+    dates: int
+    ended_before: int = 0
+    done: int = 0
+    closes: int = 0
+    opens: int = 0
+    night_rows: int = 0
+    by_night: bool = False
+    waited_us: int = 0
+    took_us: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class ReplayReport:
     """Counts of rows; latencies in microseconds of the answers, retries left out."""
 
@@ -59,6 +78,7 @@ class ReplayReport:
     packet_refusals: int = 0
     interrupted: bool = False
     outcome: Outcome | None = None
+    days: DaysReport | None = None
     faults: list[str] = field(default_factory=list)
     latencies_us: array[int] = field(default_factory=lambda: array("Q"))
     _told: Counter[str] = field(default_factory=Counter)

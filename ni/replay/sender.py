@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import SystemRandom
 from typing import Any, Final
@@ -39,10 +39,16 @@ class Answer:
 
 
 class Sender:
-    """Sends requests through `door`. `patience_s` limits the retries of each."""
+    """Sends requests through `door`. `patience_s` limits the retries of each.
 
-    def __init__(self, door: Door, *, patience_s: float = PATIENCE_S) -> None:
+    `scopes` are those that the key needs, for whoever has to be told.
+    """
+
+    def __init__(
+        self, door: Door, *, patience_s: float = PATIENCE_S, scopes: Sequence[str] = SCOPES
+    ) -> None:
         self._door = door
+        self._scopes = scopes
         self._patience_s = patience_s
         self._hurry = asyncio.Event()
 
@@ -74,7 +80,7 @@ class Sender:
                 trouble, pause_s = str(error), 0.0
             else:
                 if reply.status not in _TRY_AGAIN:
-                    return _answer(reply, retries)
+                    return _answer(reply, retries, self._scopes)
                 trouble, pause_s = f"HTTP {reply.status}", _retry_after_s(reply)
             pause_s = max(pause_s, _backoff_s(retries))
             if self._hurry.is_set() or monotonic() + pause_s > deadline:
@@ -90,7 +96,7 @@ class Sender:
             return
 
 
-def _answer(reply: Reply, retries: int) -> Answer:
+def _answer(reply: Reply, retries: int, scopes: Sequence[str]) -> Answer:
     try:
         document = json.loads(reply.content)
     except ValueError as error:
@@ -100,7 +106,7 @@ def _answer(reply: Reply, retries: int) -> Answer:
     if reply.status in _NO_RIGHT:
         raise NiError(
             f"NI refused the key: {document.get('detail')}. "
-            f"Replaying needs the scopes {', '.join(SCOPES)}"
+            f"Replaying needs the scopes {', '.join(scopes)}"
         )
     return Answer(reply.status, document, reply.replayed, reply.latency_us, retries)
 

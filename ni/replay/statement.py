@@ -161,6 +161,7 @@ class Survey:
     content: str
     rows: int = 0
     last_day: date = date.min
+    is_in_date_order: bool = True
     accounts: dict[str, AccountSurvey] = field(default_factory=dict)
     days: dict[date, DaySurvey] = field(default_factory=dict)
     internal_accounts: set[str] = field(default_factory=set)
@@ -174,10 +175,11 @@ class Survey:
         """The idempotency key of a row: the same for the same content, wherever the file lies."""
         return f"replay-{self.content[:_KEY_HASH_DIGITS]}-{row.seq}"
 
-    def unload_key(self, packet: str, after_run: int = 0) -> str:
+    def unload_key(self, packet: str, after_run: int | str = 0) -> str:
         """The idempotency key of a packet's unload that comes after its run of that number.
 
-        A packet's first unload is 0's: the same in every replay of the same content.
+        A packet's first unload is 0's, and the one after its night has a name of its own: the same
+        in every replay of the same content.
         """
         return f"replay-{self.content[:_KEY_HASH_DIGITS]}-{packet}-{after_run}"
 
@@ -196,6 +198,7 @@ def survey(path: Path, currency: str) -> Survey:
         day.rows += 1
         day.packets.add(row.packet)
         result.rows += 1
+        result.is_in_date_order &= row.day >= result.last_day
         result.last_day = max(result.last_day, row.day)
         result.internal_accounts.add(row.kind.internal_account)
     if both := result.internal_accounts & result.accounts.keys():

@@ -12,6 +12,9 @@ from ni.replay.statement import Row, Survey
 AT_ONCE: Final = 2
 """Packets unloaded at one time: what an API process does by default."""
 
+NIGHT: Final = "night"
+"""In the place of a run's number: the unload that follows the night after a packet's date."""
+
 _DONE: Final = 200
 
 
@@ -53,7 +56,7 @@ class Unloading:
 
 
 async def unload(
-    sender: Sender, survey: Survey, report: ReplayReport, packet: str, after_run: int = 0
+    sender: Sender, survey: Survey, report: ReplayReport, packet: str, after_run: int | str = 0
 ) -> None:
     """Unloads what a packet has pending now, at most once for each run that it had before.
 

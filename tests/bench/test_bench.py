@@ -85,7 +85,9 @@ def test_a_quick_run_measures_packets(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("measure", "sign"), [("e", "(e)"), ("p", "(p)"), ("s", "are due")])
+@pytest.mark.parametrize(
+    ("measure", "sign"), [("e", "(e)"), ("p", "(p)"), ("s", "are due"), ("locked", "(locked)")]
+)
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, measure: str, sign: str) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(

@@ -44,6 +44,7 @@ class UpProcess:
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -51,7 +52,7 @@ class UpProcess:
         settings = {"NI_HOME": str(self.home), "NI_API_PORT": "0"} | self.environment
         with self.output_path.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ni", "up"],
+                [sys.executable, "-m", "ni", "up", *self.arguments],
                 cwd=ROOT,
                 env=os.environ | settings,
                 stdin=subprocess.DEVNULL,
@@ -122,9 +123,9 @@ def living(pid: int) -> Process:
 
 
 @contextmanager
-def running(home: Path, **environment: str) -> Iterator[UpProcess]:
+def running(home: Path, *arguments: str, **environment: str) -> Iterator[UpProcess]:
     """A `ni up` that is ready; killed afterwards if the test has not stopped it."""
-    up = UpProcess(home, environment)
+    up = UpProcess(home, environment, arguments)
     up.start()
     assert up.process is not None
     try:

@@ -44,7 +44,7 @@ insert into night.account
 select ni.bucket_of(account), account, kind, currency, status, balance + 100000000, credit_limit
 from core.account;
 insert into night.ledger
-select true, next_business_date, next_business_date + 1 from core.ledger;
+select 0, '1', business_date, next_business_date from core.ledger;
 """
 _CORE_RELATIONS = ("core.account", "core.block", "core.ledger", "core.entry", "core.packet")
 _CORE_LOCKS = """

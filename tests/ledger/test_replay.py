@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from ni.clients import add_client
 from ni.core_file import parse_line
 from ni.core_ledger import (
     block,
@@ -27,82 +22,18 @@ from ni.core_ledger import (
     unblock,
 )
 from ni.errors import NiError
-from ni.migrate import FOLDER
-from ni.run_file import Run, write_run
 from ni.session import connected
+from tests.ledger.scene import Scene, a_bank_s_year, open_scene
 from tests.ledger.statements import SMALL, write_statement
-from tests.support.api_process import ApiProcess, Servers
-from tests.support.bank import Bank
+from tests.support.api_process import Servers
 from tests.support.caller import Caller, http_client
-
-ROOT = FOLDER.parent
-COMMAND_SECONDS = 280
-YEAR = ROOT.parent / "shared" / "data" / "statement-1993.csv.gz"
-
-
-@dataclass
-class Scene:
-    """A running API with the keys of two clients in run.json."""
-
-    servers: Servers
-    home: Path
-    api: ApiProcess
-    keys: dict[str, str]
-
-    def ni(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """The command line, begun."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "ni", *map(str, arguments)],
-            cwd=ROOT,
-            env=os.environ | {"NI_HOME": str(self.home)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """The command line, ended: exit code, output, errors."""
-        with self.ni(*arguments) as process:
-            output, errors = process.communicate(timeout=COMMAND_SECONDS)
-            return process.returncode, output, errors
-
-    def bank_facts(self) -> tuple[str, list[str]]:
-        """A checksum of every row, and what does not add up."""
-
-        async def ask() -> tuple[str, list[str]]:
-            async with connected(self.servers.owner_dsn) as connection:
-                bank = Bank(connection)
-                return await bank.fingerprint(), await bank.faults()
-
-        return asyncio.run(ask())
 
 
 @pytest.fixture
 def scene(servers: Servers, tmp_path: Path) -> Iterator[Scene]:
     """The API on a database that has clients and nothing else."""
-
-    async def add_clients() -> dict[str, str]:
-        async with connected(servers.owner_dsn) as connection:
-            scopes = ("posting:write", "posting:force", "packet:unload", "balance:read")
-            return {
-                "payments": await add_client(connection, "payments", scopes),
-                "weak": await add_client(connection, "weak", [scopes[0], *scopes[2:]]),
-                "chief": await add_client(connection, "chief", ["problem:resolve"]),
-            }
-
-    keys = asyncio.run(add_clients())
-    with ApiProcess(servers, tmp_path) as api:
-        run = Run(
-            base_url=api.base_url,
-            postgres_dsn=servers.owner_dsn,
-            engine_dsn=servers.engine_dsn,
-            core_dsn=servers.core_dsn,
-            redis_url=servers.redis_url,
-            keys=keys,
-            pid=os.getpid(),
-        )
-        write_run(tmp_path, run)
-        yield Scene(servers, tmp_path, api, keys)
+    with open_scene(servers, tmp_path) as made:
+        yield made
 
 
 def in_core(scene: Scene, *accounts: str) -> dict[str, tuple[int, int]]:
@@ -331,11 +262,10 @@ def wait_for_postings(scene: Scene, wanted: int) -> None:
 @pytest.mark.timeout(600)
 def test_a_bank_s_whole_year(scene: Scene) -> None:
     """27,215 real movements: every balance after each is the bank's own, in NI and in the core."""
-    if not YEAR.exists():
-        pytest.skip(f"the bank's statement is not there: {YEAR}")
+    year = a_bank_s_year()
     before = None
     for replayed in (0, 27215):
-        code, output, errors = scene.run("replay", YEAR)
+        code, output, errors = scene.run("replay", year)
         assert (code, errors) == (0, "")
         assert f"27215 of 27215 rows, 0 refusals, 0 mismatches, {replayed} replayed" in output
         assert " packets, 0 not wholly booked, 0 problems, 0 refusals" in output

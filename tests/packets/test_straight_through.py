@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from ni.straight_through import StraightThrough
 from tests.engine.world import CASH
 from tests.packets.desk import Desk
-from workers.packets import StraightThrough
 
 
 def _worker(desk: Desk, **limits: int) -> StraightThrough:

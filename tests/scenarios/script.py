@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from ni.money import parse_balance
 from tests.support.bank import CoreAccount
 
 CORE: Final = "core"
+NI: Final = "ni"
+WITHOUT_ANSWER: Final = (CORE, NI)
 FIRST_DAY: Final = date(1993, 1, 4)
 _STEP: Final = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s+([\w.-]+)\s+(.+)")
 _AMOUNT: Final = re.compile(r"\d+(\.\d+)?")
@@ -34,7 +36,7 @@ class Step:
     """One line of a scenario.
 
     `target` is an account, or the name that an earlier step gave to its hold or posting. A step of
-    the core has no answer. `facts` are the values expected in the answer, by name.
+    the core, or of NI by itself, has no answer. `facts` are the values expected in the answer.
     """
 
     line: str
@@ -54,6 +56,7 @@ class Scenario:
 
     name: str
     business_date: date = FIRST_DAY
+    days_later: int = 0
     accounts: list[CoreAccount] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -61,6 +64,11 @@ class Scenario:
     def next_business_date(self) -> date:
         """The weekday after the business date."""
         return next_weekday(self.business_date)
+
+    @property
+    def day(self) -> date:
+        """The day on which the steps that are read now happen."""
+        return self.business_date + timedelta(days=self.days_later)
 
 
 class Words:
@@ -162,6 +170,18 @@ def _accept(words: Words) -> tuple[str, Fields]:
     return target, body | ({"number": int(words.take())} if words.maybe("run") else {})
 
 
+def _the_day(words: Words) -> tuple[str, Fields]:
+    words.must("the")
+    words.must("day")
+    return "", {}
+
+
+def _straight_through(words: Words) -> tuple[str, Fields]:
+    words.must("straight")
+    words.must("through")
+    return "", {}
+
+
 def _resolve(words: Words) -> tuple[str, Fields]:
     target, body = words.take(), {"action": words.take()}
     for side in ("debit", "credit"):
@@ -184,6 +204,9 @@ VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
     "accept": _accept,
     "reject": _accept,
     "resolve": _resolve,
+    "close": _the_day,
+    "open": _the_day,
+    "ask": _the_day,
     "again": lambda _words: ("", {}),
 }
 CORE_VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
@@ -191,6 +214,11 @@ CORE_VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
     "unblocks": _named,
     "closes": _named,
     "limits": _limit,
+    "ends": _the_day,
+}
+NI_VERBS: Final[dict[str, Callable[[Words], tuple[str, Fields]]]] = {
+    "unloads": _straight_through,
+    "resynchronises": lambda _words: ("", {}),
 }
 OPTIONS: Final[dict[tuple[str, ...], Callable[[Words], Fields]]] = {
     ("forced",): lambda _words: {"check": "none"},
@@ -202,6 +230,7 @@ OPTIONS: Final[dict[tuple[str, ...], Callable[[Words], Fields]]] = {
     ("keep", "the", "rest"): lambda _words: {"final": False},
     ("reason",): lambda words: {"reason": words.take()},
     ("link",): lambda words: {"link_id": words.take()},
+    ("fee",): lambda words: {"fee": words.take()},
 }
 
 
@@ -232,11 +261,13 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 def _parse_line(scenario: Scenario, line: str) -> None:
     step = _STEP.fullmatch(line)
     if step is not None:
-        scenario.steps.append(_parse_step(line, scenario.business_date, *step.groups()))
+        scenario.steps.append(_parse_step(line, scenario.day, *step.groups()))
         return
     words = Words(line, scenario.business_date)
     if words.maybe("business", "date"):
         scenario.business_date = date.fromisoformat(words.take())
+    elif words.maybe("next", "day"):
+        scenario.days_later += 1
     else:
         words.must("account")
         scenario.accounts.append(_parse_account(words))
@@ -256,7 +287,7 @@ def _parse_step(line: str, day: date, at: str, who: str, rest: str) -> Step:
     action, _, expected = rest.partition("=>")
     words = Words(action, day)
     verb, name = words.take(), ""
-    verbs = CORE_VERBS if who == CORE else VERBS
+    verbs = {CORE: CORE_VERBS, NI: NI_VERBS}.get(who, VERBS)
     if verb not in verbs:
         raise ScriptError(f"{who} cannot {verb!r}")
     target, body = verbs[verb](words)
@@ -271,8 +302,10 @@ def _parse_step(line: str, day: date, at: str, who: str, rest: str) -> Step:
         else:
             raise ScriptError(f"{words.take()!r} is not understood")
     outcome, facts = _parse_expected(expected.strip())
-    if bool(outcome) is (who == CORE):
-        raise ScriptError("a step of a client has an answer after =>, a step of the core has none")
+    if bool(outcome) is (who in WITHOUT_ANSWER):
+        raise ScriptError(
+            "a step of a client has an answer after =>, one of the core or of ni has none"
+        )
     return Step(line, instant(at, day), who, verb, target, body, name, outcome, facts)
 
 

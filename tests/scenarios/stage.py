@@ -11,9 +11,11 @@ from urllib.parse import urlencode
 
 import asyncpg
 
+from ni.core_end_of_day import Charges
 from ni.decisions import NOT_STORED, Decision
 from ni.demo import CLIENTS
 from ni.money import parse_balance
+from tests.scenarios.backstage import Backstage, open_backstage
 from tests.scenarios.script import CORE, Scenario, Step
 from tests.support.api_process import ApiProcess
 from tests.support.bank import Bank
@@ -33,14 +35,17 @@ _PATHS: Final = {
     "accept": "/v1/packets/{id}/accept",
     "reject": "/v1/packets/{id}/reject",
     "resolve": "/v1/problems/{id}/resolve",
+    "close": "/v1/business-day/close",
+    "open": "/v1/business-day/open",
 }
 
 
 class Stage:
     """One API process and its database; scenarios are played on it one after the other."""
 
-    def __init__(self, bank: Bank, callers: Mapping[str, Caller]) -> None:
+    def __init__(self, bank: Bank, callers: Mapping[str, Caller], backstage: Backstage) -> None:
         self._bank = bank
+        self._backstage = backstage
         self._callers = callers
         self._named: dict[str, str] = {}
         self._said: list[tuple[Step, str, bytes, str, Answer]] = []
@@ -55,6 +60,10 @@ class Stage:
             await set_clock(self._bank.owner, step.at)
             if step.who == CORE:
                 await self._core_does(scenario, step)
+            elif step.verb == "unloads":
+                await self._backstage.unload_straight_through()
+            elif step.verb == "resynchronises":
+                await self._backstage.make_copy_exact()
             else:
                 await self._client_does(step)
         await self._everything_is_said_again()
@@ -68,6 +77,9 @@ class Stage:
             await self._bank.unblock(step.target)
         elif step.verb == "closes":
             await self._bank.close_account(step.target)
+        elif step.verb == "ends":
+            fee_minor = parse_balance(step.body.get("fee", "0"), Charges().currency)
+            await self._backstage.end_the_day(Charges(fee_minor=fee_minor))
         else:
             (account,) = [one for one in scenario.accounts if one.account == step.target]
             limit = parse_balance(step.body["credit_limit"], account.currency)
@@ -89,6 +101,10 @@ class Stage:
 
     async def _ask(self, step: Step) -> Answer:
         caller = self._callers[step.who]
+        if step.verb == "close":
+            await self._backstage.make_copy_exact()
+        if step.verb == "ask":
+            return await caller.get("/v1/business-day")
         if step.verb == "balance":
             return await caller.get(f"/v1/accounts/{step.target}/balance")
         if step.verb == "show":
@@ -155,7 +171,11 @@ def facts(body: Mapping[str, Any]) -> dict[str, str]:
         "credit account": body.get("credit_account"),
     }
     same_names = ("booked", "pending", "held", "amount", "packet", "check", "account", "requested")
-    found |= {name: body.get(name) for name in same_names}
+    found |= {name: body.get(name) for name in (*same_names, "mode")}
+    found |= {name: body.get(name.replace(" ", "_")) for name in ("value date", "business date")}
+    below = body.get("accounts_below_limit", ())
+    found |= {f"below limit {one['account']}": one["available"] for one in below}
+    found["below limit"] = len(below)
     found |= {name: hold.get(name) for name in ("captured", "released", "remaining")}
     if "available" in body:
         found["available"] = body["available"]
@@ -176,6 +196,7 @@ async def open_stage(database: Database, redis_url: str, home: Path) -> AsyncIte
         with ApiProcess(servers, home) as api:
             async with http_client() as http:
                 callers = {name: Caller(http, api.base_url, key) for name, key in keys.items()}
-                yield Stage(bank, callers)
+                async with open_backstage(database) as backstage:
+                    yield Stage(bank, callers, backstage)
     finally:
         await owner.close()

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from ni.embedded import EmbeddedValkey
-from tests.scenarios.script import CORE_VERBS, OPTIONS, VERBS, ScriptError, parse
+from tests.scenarios.script import CORE_VERBS, NI_VERBS, OPTIONS, VERBS, ScriptError, parse
 from tests.scenarios.stage import Stage, facts, open_stage
 from tests.support.databases import Databases
 
@@ -61,7 +61,7 @@ async def test_a_wrong_answer_is_noticed(stage: Stage, tmp_path: Path, fact: str
 
 def test_the_documents_name_every_word() -> None:
     page = " ".join(PAGE.read_text().split())
-    words = {*VERBS, *CORE_VERBS, *(" ".join(option) for option in OPTIONS)}
+    words = {*VERBS, *CORE_VERBS, *NI_VERBS, *(" ".join(option) for option in OPTIONS)}
     assert [word for word in words if word not in page] == []
     assert [name for name in facts({}) if f"`{name}`" not in page] == []
 
@@ -75,6 +75,8 @@ def test_the_documents_name_every_word() -> None:
         ("10:00 core closes A => approved", "has none"),
         ("10:00 cash balance A => approved, 5.00", "not a name and a value"),
         ("10:00 cash balance A quickly => approved", "'quickly' is not understood"),
+        ("10:00 ni unloads straight through => approved", "has none"),
+        ("10:00 operator close A => approved", "'the' is expected"),
         ("25:00 cash balance A => approved", "hour"),
         ("acount A customer CZK", "'account' is expected"),
     ],

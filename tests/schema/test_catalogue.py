@@ -14,8 +14,11 @@ from ni.identifiers import bucket_of
 from ni.session import connected
 from tests.support.databases import Database
 
-UNSHARDED: Final = {"installation", "mode", "gate", "client", "migration", "ledger", "unload_gate"}
-"""Not account-sized: they have one row, or one a client, or one a release."""
+UNSHARDED: Final = {
+    "installation", "mode", "gate", "client", "migration", "unload_gate", "night_copy",
+    "night_source",
+}  # fmt: skip
+"""Not account-sized: they have one row, or one a client, a release, or a relation of the base."""
 
 HOT: Final = {
     "position", "state", "applied", "hold", "posting", "unbooked", "request", "outbox"

@@ -42,11 +42,11 @@ class Bank:
         self.owner = owner
 
     async def open_ledger(self, business_date: date, next_business_date: date) -> None:
-        """Set the core's business dates, open for business."""
+        """Set the core's business dates."""
         await self.owner.execute(
-            "insert into core.ledger (business_date, next_business_date, is_open)"
-            " values ($1, $2, true) on conflict (one) do update set"
-            " business_date = $1, next_business_date = $2, is_open = true",
+            "insert into core.ledger (business_date, next_business_date)"
+            " values ($1, $2) on conflict (one) do update set"
+            " business_date = $1, next_business_date = $2",
             business_date,
             next_business_date,
         )

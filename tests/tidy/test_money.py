@@ -20,10 +20,12 @@ MEASURING: Final = frozenset(
         "api/clients.py",  # when the table of clients was read
         "api/dispatch.py",  # the time a request took
         "api/metrics.py",  # the bounds of a histogram
+        "api/service.py",  # the time the day's figures may take
         "api/rate_limit.py",  # the time Valkey may take
         "ni/cli/replay.py",  # rows a second
         "ni/clock.py",  # seconds of the process clock
         "ni/database.py",  # time-outs of connections
+        "ni/day_switch.py",  # pauses between tries
         "ni/engine.py",  # deadlines
         "ni/packets.py",  # deadlines and pauses
         "ni/postgres_server.py",  # waiting for a server
@@ -32,16 +34,20 @@ MEASURING: Final = frozenset(
         "ni/reads.py",  # waiting for a connection
         "ni/replay/report.py",  # latencies
         "ni/replay/sender.py",  # pauses between tries
+        "ni/replay/switch.py",  # pauses between tries
         "ni/rest_client.py",  # the time an answer took
         "ni/retries.py",  # pauses between tries
         "ni/server_home.py",  # waiting for a file's lock
         "ni/service_user.py",  # waiting for a command
         "ni/turns.py",  # how long a lane waits for its turn
+        "ni/straight_through.py",  # when everything was scanned
         "ni/supervisor.py",  # pauses before a child is started again
         "ni/up.py",  # waiting for the API
         "ni/up_lock.py",  # waiting for another process
         "ni/up_servers.py",  # pauses before a server is started again
         "ni/valkey_server.py",  # waiting for a server
+        "ni/warmth.py",  # waiting for a session
+        "workers/end_of_day.py",  # pauses between looks
         "workers/housekeeping.py",  # pauses between rounds
         "workers/packets.py",  # pauses between passes
         "workers/pauses.py",  # their length

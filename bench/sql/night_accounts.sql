@@ -1,0 +1,2 @@
+-- How many accounts the night copy has.
+SELECT count(*) FROM night.account;

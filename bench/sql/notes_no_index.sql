@@ -1,0 +1,2 @@
+-- The notes as they were.
+DROP INDEX IF EXISTS night.bench_changed_key;

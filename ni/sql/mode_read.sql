@@ -1,0 +1,2 @@
+-- The mode of the bank.
+SELECT mode FROM ni.mode WHERE one;

@@ -1,0 +1,2 @@
+-- What a session of NI must not do by night.
+select account from day_alias.account limit 1;

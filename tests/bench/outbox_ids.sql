@@ -1,0 +1,2 @@
+-- What nobody has taken.
+select event_id from ni.outbox order by event_id;
