@@ -341,7 +341,7 @@ CREATE TYPE ni.new_posting_v1 AS (
     value_date date, valid_from timestamptz, link_id uuid, hold_id uuid, reference text,
     narrative text, actor text, legal_reference text, debit_available_after bigint,
     debit_sequence bigint, credit_available_after bigint, credit_sequence bigint, epoch integer,
-    created_at timestamptz
+    created_at timestamptz, debit_event_id uuid, credit_event_id uuid
 );
 CREATE TYPE ni.new_request_v1 AS (
     client text, key text, fingerprint bytea, decision smallint, document text,

@@ -129,6 +129,9 @@ class Posting:
     change_reason: str | None = None
     change_actor: str | None = None
     unload_number: int | None = None
+    debit_event_id: UUID | None = None
+    """The event of its creation on the debit account; not a column of the posting."""
+    credit_event_id: UUID | None = None
 
     @property
     def customers(self) -> tuple[str, ...]:

@@ -110,8 +110,14 @@ def create(state: BatchState, command: CreatePosting) -> Answer:
         created_at=instant,
         changed_at=instant,
     )
-    move_debit(state, posting, debit, change_us, -posting.amount, "ni.posting.created")
-    move_credit(state, posting, credit, change_us, posting.amount, "ni.posting.created")
+    if debit.is_customer:
+        after = state.change(debit, change_us, -posting.amount)
+        posting.debit_available_after, posting.debit_sequence = after
+        posting.debit_event_id = state.new_id(change_us, debit.account)
+    if credit.is_customer:
+        after = state.change(credit, change_us, posting.amount)
+        posting.credit_available_after, posting.credit_sequence = after
+        posting.credit_event_id = state.new_id(change_us, credit.account)
     state.effects.new_postings.append(posting)
     return Answer(Decision.approved, posting_document(posting))
 
