@@ -110,6 +110,19 @@ def create(state: BatchState, command: CreatePosting) -> Answer:
         created_at=instant,
         changed_at=instant,
     )
+    _move_both(state, posting, debit, credit, change_us)
+    state.effects.new_postings.append(posting)
+    return Answer(Decision.approved, posting_document(posting))
+
+
+def _move_both(
+    state: BatchState,
+    posting: Posting,
+    debit: AccountFigures,
+    credit: AccountFigures,
+    change_us: int,
+) -> None:
+    """Move both customers' counters; the events are made of the posting where it is written."""
     if debit.is_customer:
         after = state.change(debit, change_us, -posting.amount)
         posting.debit_available_after, posting.debit_sequence = after
@@ -118,8 +131,6 @@ def create(state: BatchState, command: CreatePosting) -> Answer:
         after = state.change(credit, change_us, posting.amount)
         posting.credit_available_after, posting.credit_sequence = after
         posting.credit_event_id = state.new_id(change_us, credit.account)
-    state.effects.new_postings.append(posting)
-    return Answer(Decision.approved, posting_document(posting))
 
 
 def refuse_value_date(state: BatchState, value_date: date | None) -> Answer | None:

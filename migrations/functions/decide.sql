@@ -1,7 +1,8 @@
 -- The hot path: lock and read in one call, write (write.sql) in another, both called inside one
--- transaction by the engine, which decides in between. All are VOLATILE PL/pgSQL on purpose: every statement sees
--- what is committed when it begins, so a statement after a lock sees what the lock waited for, and
--- a statement that is not reached is never planned (by night nothing here touches core.*).
+-- transaction by the engine, which decides in between. All are VOLATILE PL/pgSQL on purpose: every
+-- statement sees what is committed when it begins, so a statement after a lock sees what the lock
+-- waited for, and a statement that is not reached is never planned (by night nothing here touches
+-- core.*).
 --
 -- The shapes are chosen so that no statistics are needed: upserts, rows found one by one under a
 -- LIMIT or OFFSET 0 that the planner must not flatten. A plan made while a table was empty is then

@@ -29,6 +29,7 @@ MEASURING: Final = frozenset(
         "ni/postgres_server.py",  # waiting for a server
         "ni/private_file.py",  # waiting for a file's lock
         "ni/processes.py",  # waiting for a process
+        "ni/queues.py",  # deadlines
         "ni/reads.py",  # waiting for a connection
         "ni/replay/report.py",  # latencies
         "ni/replay/sender.py",  # pauses between tries
