@@ -38,8 +38,9 @@ _NEW_POSTING: Final = attrgetter(
 )  # fmt: skip
 _POSTING_CHANGE: Final = attrgetter(
     "status", "debit_account", "credit_account", "debit_customer", "credit_customer",
-    "debit_available_after", "debit_sequence", "credit_available_after", "credit_sequence",
-    "epoch", "changed_at", "change_reason", "change_actor",
+    "debit_redirected", "credit_redirected", "debit_available_after", "debit_sequence",
+    "credit_available_after", "credit_sequence", "epoch", "changed_at", "change_reason",
+    "change_actor",
 )  # fmt: skip
 _RESOLUTION: Final = attrgetter(
     "posting_id", "resolved_at", "action", "reason", "resolved_by", "actor",
@@ -149,13 +150,12 @@ def _add_posting_change(rows: dict[int, BucketRows], change: PostingChange, buck
     status, *rest = _POSTING_CHANGE(posting)
     for bucket in before:
         seen = status if bucket in after else "cancelled"
-        row = (posting.posting_id, change.from_status, seen, *rest)
+        row = (posting.posting_id, change.from_status, seen, *rest, None)
         rows[bucket].posting_changes.append(row)
     for bucket in after - before:
-        row = _NEW_POSTING(posting)
-        rows[bucket].postings.append((posting.posting_id, False, *row, None, None))
-        if status != "pending":
-            rows[bucket].posting_changes.append((posting.posting_id, "pending", status, *rest))
+        entering = (posting.posting_id, False, *_NEW_POSTING(posting), None, None)
+        row = (posting.posting_id, change.from_status, status, *rest, entering)
+        rows[bucket].posting_changes.append(row)
 
 
 def _events_of(posting: Posting, bucket: int) -> tuple[UUID | None, UUID | None]:

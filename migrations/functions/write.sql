@@ -80,7 +80,7 @@ BEGIN
             SELECT p_bucket, n.posting_id, n.client, coalesce(n.packet, ''), 'pending',
                    n.straight_through, n.amount, n.currency,
                    CASE WHEN NOT n.debit_customer THEN n.debit_account END,
-                   CASE WHEN NOT n.credit_customer THEN n.credit_account END
+                   CASE WHEN NOT n.credit_customer THEN n.credit_account END, n.link_id
               FROM n WHERE n.home
     )
     INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
@@ -121,7 +121,11 @@ BEGIN
         PERFORM ni.expect_v1('hold', v_rows, 1);
     END LOOP;
     FOR v_posting IN SELECT * FROM unnest(p_posting_changes) LOOP
-        PERFORM ni.change_posting_v1(p_bucket, v_posting);
+        IF (v_posting.entering).posting_id IS NULL THEN
+            PERFORM ni.change_posting_v1(p_bucket, v_posting);
+        ELSE
+            PERFORM ni.enter_posting_v1(p_bucket, v_posting);
+        END IF;
     END LOOP;
 END
 $$;
@@ -165,6 +169,8 @@ BEGIN
            credit_account = p_change.credit_account,
            debit_customer = p_change.debit_customer,
            credit_customer = p_change.credit_customer,
+           debit_redirected = p_change.debit_redirected,
+           credit_redirected = p_change.credit_redirected,
            debit_available_after = p_change.debit_available_after,
            debit_sequence = p_change.debit_sequence,
            credit_available_after = p_change.credit_available_after,
@@ -190,6 +196,34 @@ BEGIN
        AND u.posting_id = p_change.posting_id;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     PERFORM ni.expect_v1('unbooked', v_rows, 1);
+END
+$$;
+
+-- Gives a posting that was redirected its second row in a bucket: a new one, or the one that it had
+-- left there when it was redirected away.
+CREATE OR REPLACE FUNCTION ni.enter_posting_v1(
+    p_bucket smallint, p_change ni.posting_change_v1
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    n      ni.new_posting_v1 := p_change.entering;
+    v_rows bigint;
+BEGIN
+    INSERT INTO ni.posting AS p
+        VALUES (p_bucket, n.posting_id, n.home, n.client, n.type, n.debit_account,
+                n.credit_account, n.debit_customer, n.credit_customer, n.amount, n.currency,
+                n.packet, n.straight_through, p_change.from_status, n.check_mode, n.value_date,
+                n.valid_from, n.link_id, n.hold_id, n.reference, n.narrative, n.actor,
+                n.legal_reference, n.debit_available_after, n.debit_sequence,
+                n.credit_available_after, n.credit_sequence, n.epoch, n.created_at,
+                p_change.changed_at)
+    ON CONFLICT (bucket, posting_id) DO UPDATE
+       SET status = excluded.status, packet = excluded.packet
+     WHERE p.status = 'cancelled' AND NOT p.home;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    PERFORM ni.expect_v1('entering', v_rows, 1);
+    PERFORM ni.change_posting_v1(p_bucket, p_change);
 END
 $$;
 

@@ -13,10 +13,10 @@ from bench.packet_measures import keep_lags
 from bench.plan import QUICK
 from bench.processes import BenchError
 from bench.world import CLIENT, World
+from ni.straight_through import StraightThrough
 from tests.bench.statements import statement
 from tests.packets.desk import Desk, open_desk
 from tests.support.databases import Database
-from workers.packets import StraightThrough
 
 SECOND = timedelta(seconds=1)
 

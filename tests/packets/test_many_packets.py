@@ -13,13 +13,13 @@ import pytest
 
 from ni.database import close_pool, open_unload_pool
 from ni.session import connected
+from ni.straight_through import StraightThrough
 from tests.engine.world import CASH, FEES, debit, decisions
 from tests.packets.desk import Desk, open_desk
 from tests.races.arena import TORTURE, rounds
 from tests.support.databases import Database
 from tests.support.lock_watch import no_decision_waits
 from tests.support.observer import Observer
-from workers.packets import StraightThrough
 
 PACKETS: Final = 10
 POSTINGS: Final = 30

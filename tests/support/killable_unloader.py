@@ -24,8 +24,8 @@ from ni.database import LOST_CONNECTION, close_pool, open_unload_pool
 from ni.errors import NiError
 from ni.packets import Order, Packets
 from ni.settings import Settings, load_settings
+from ni.straight_through import StraightThrough
 from tests.support.trigger import checkpoint
-from workers.packets import StraightThrough
 
 CLIENT: Final = "torturer"
 CHIEF: Final = "chief"

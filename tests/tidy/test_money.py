@@ -44,6 +44,8 @@ MEASURING: Final = frozenset(
         "ni/up_servers.py",  # pauses before a server is started again
         "ni/valkey_server.py",  # waiting for a server
         "workers/housekeeping.py",  # pauses between rounds
+        "ni/culprits.py",  # the time of a search
+        "ni/straight_through.py",  # pauses of packets
         "workers/packets.py",  # pauses between passes
         "workers/pauses.py",  # their length
     }
