@@ -131,7 +131,7 @@ def _documentation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         schema = route.body.model_json_schema()
         found["requestBody"] = {
-            "required": True,
+            "required": "required" in schema,
             "content": {"application/json": {"schema": _inlined(schema, schema.get("$defs", {}))}},
         }
     if route.path.startswith("/v1"):

@@ -87,8 +87,12 @@ class Call:
         return found
 
     async def body(self, model: type[_BodyModel]) -> _BodyModel:
-        """The body as `model`. Raises ProblemError with errors[] naming the fields."""
-        return parse_body(await self.raw_body(self.services.settings.body_max_bytes), model)
+        """The body as `model`; an empty one has no fields.
+
+        Raises ProblemError with errors[] naming the fields.
+        """
+        raw = await self.raw_body(self.services.settings.body_max_bytes)
+        return parse_body(raw or b"{}", model)
 
     async def raw_body(self, limit: int) -> bytes:
         """The body's bytes, at most `limit`. Raises ProblemError."""

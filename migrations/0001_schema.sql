@@ -331,12 +331,6 @@ CREATE TYPE ni.hold_change_v1 AS (
     expires_at timestamptz, available_after bigint, sequence bigint, epoch integer,
     changed_at timestamptz
 );
-CREATE TYPE ni.posting_change_v1 AS (
-    posting_id uuid, from_status text, status text, debit_account text, credit_account text,
-    debit_customer boolean, credit_customer boolean, debit_available_after bigint,
-    debit_sequence bigint, credit_available_after bigint, credit_sequence bigint, epoch integer,
-    changed_at timestamptz, change_reason text, change_actor text
-);
 CREATE TYPE ni.new_hold_v1 AS (
     hold_id uuid, client text, account text, currency text, amount bigint, captured bigint,
     released bigint, status text, kind text, expires_at timestamptz, reference text,
@@ -351,7 +345,15 @@ CREATE TYPE ni.new_posting_v1 AS (
     value_date date, valid_from timestamptz, link_id uuid, hold_id uuid, reference text,
     narrative text, actor text, legal_reference text, debit_available_after bigint,
     debit_sequence bigint, credit_available_after bigint, credit_sequence bigint, epoch integer,
-    created_at timestamptz
+    created_at timestamptz, debit_event_id uuid, credit_event_id uuid
+);
+-- `entering`: the posting as it is now, in a bucket that a redirect has brought it to.
+CREATE TYPE ni.posting_change_v1 AS (
+    posting_id uuid, from_status text, status text, debit_account text, credit_account text,
+    debit_customer boolean, credit_customer boolean, debit_redirected boolean,
+    credit_redirected boolean, debit_available_after bigint, debit_sequence bigint,
+    credit_available_after bigint, credit_sequence bigint, epoch integer,
+    changed_at timestamptz, change_reason text, change_actor text, entering ni.new_posting_v1
 );
 CREATE TYPE ni.new_request_v1 AS (
     client text, key text, fingerprint bytea, decision smallint, document text,

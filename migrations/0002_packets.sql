@@ -4,7 +4,11 @@
 -- numbered run. No packet row is written by decisions: a packet exists because postings name it,
 -- and its row is made by its first unload. Packets are no account's, so they live in bucket 0.
 
-ALTER TABLE ni.posting ADD COLUMN unload_number integer;
+-- A side that was redirected: a legal reference was for the account that the side had before.
+ALTER TABLE ni.posting
+    ADD COLUMN unload_number integer,
+    ADD COLUMN debit_redirected boolean NOT NULL DEFAULT false,
+    ADD COLUMN credit_redirected boolean NOT NULL DEFAULT false;
 
 CREATE INDEX posting_of_packet ON ni.posting (client, packet, posting_id)
     WHERE home AND packet IS NOT NULL;
@@ -25,20 +29,23 @@ CREATE TABLE ni.unbooked (
     currency         text NOT NULL,
     debit_internal   text COLLATE "C",
     credit_internal  text COLLATE "C",
+    link_id          uuid,
     PRIMARY KEY (bucket, client, packet, status, posting_id)
 );
+CREATE INDEX unbooked_link ON ni.unbooked (client, link_id)
+    WHERE link_id IS NOT NULL AND status <> 'cancelled';
 CREATE INDEX unbooked_debit ON ni.unbooked (debit_internal) INCLUDE (amount)
     WHERE debit_internal IS NOT NULL AND status <> 'cancelled';
 CREATE INDEX unbooked_credit ON ni.unbooked (credit_internal) INCLUDE (amount)
     WHERE credit_internal IS NOT NULL AND status <> 'cancelled';
-CREATE INDEX unbooked_straight_through ON ni.unbooked (posting_id)
+CREATE INDEX unbooked_straight_through ON ni.unbooked (packet, posting_id)
     WHERE straight_through AND status = 'pending';
 
 INSERT INTO ni.unbooked
     SELECT p.bucket, p.posting_id, p.client, coalesce(p.packet, ''), p.status,
            p.straight_through, p.amount, p.currency,
            CASE WHEN NOT p.debit_customer THEN p.debit_account END,
-           CASE WHEN NOT p.credit_customer THEN p.credit_account END
+           CASE WHEN NOT p.credit_customer THEN p.credit_account END, p.link_id
       FROM ni.posting AS p
      WHERE p.home AND p.status <> 'booked';
 DROP INDEX ni.posting_pending_debit, ni.posting_pending_credit;
@@ -73,7 +80,8 @@ CREATE TABLE ni.packet (
 );
 
 -- One row a run. verdict_* tell what the core was when the postings were tested: a change of the
--- core that this snapshot does not see came after the verdict.
+-- core that this snapshot does not see came after the verdict. A run that waited is tested a second
+-- time when it is accepted: decided_* tell of that.
 CREATE TABLE ni.unload (
     bucket           smallint NOT NULL,
     client           text COLLATE "C" NOT NULL,
@@ -93,6 +101,7 @@ CREATE TABLE ni.unload (
     core_packet_id   bigint,
     decided_by       text,
     decided_at       timestamptz,
+    decided_snapshot pg_snapshot,
     actor            text,
     reason           text,
     PRIMARY KEY (bucket, client, packet, number)
@@ -190,6 +199,9 @@ CREATE TYPE ni.account_net_v1 AS (
 CREATE TYPE ni.resolution_v1 AS (
     posting_id uuid, resolved_at timestamptz, action text, reason text, resolved_by text,
     actor text
+);
+CREATE TYPE ni.straight_through_v1 AS (
+    bucket smallint, posting_id uuid, client text, currency text, link_id uuid
 );
 CREATE TYPE ni.verdict_v1 AS (posting_id uuid, code text, detail text);
 

@@ -115,7 +115,7 @@ def refuse(
     """A refusal that names the account; with `requested`, what was asked and what is available."""
     if account is None or isinstance(account, str):
         return Answer(decision, refusal_document(account))
-    available = account.available if requested is not None and account.is_customer else None
+    available = account.available if requested is not None else None
     currency = account.currency if available is not None else None
     return Answer(decision, refusal_document(account.account, currency, available, requested))
 
@@ -148,9 +148,11 @@ class BatchState:
         return make_id(change_us, self._salt, bucket_of(account, self.snapshot.buckets))
 
     def fits(self, account: AccountFigures, created: int, held: int = 0) -> bool:
+        """Whether a customer's sums stay in range after the change; NI keeps none of others."""
+        return not account.is_customer or self.in_range(account, created, held)
+
+    def in_range(self, account: AccountFigures, created: int, held: int = 0) -> bool:
         """Whether every sum of the account stays within ± 10^17 minor units after the change."""
-        if not account.is_customer:
-            return True
         total = account.created + created
         booked = account.base + total - account.applied
         return (
@@ -162,7 +164,7 @@ class BatchState:
     def change(
         self, account: AccountFigures, change_us: int, created: int, held: int = 0
     ) -> tuple[int, int]:
-        """Move a customer account's counters; its new available balance and its sequence."""
+        """Move an account's counters; its new available balance and its sequence."""
         account.created += created
         account.held += held
         account.sequence += 1

@@ -62,7 +62,9 @@ class BusinessDay:
             if early is not None:
                 return early
             if await session.fetchval(CORE_HELD) is None:
-                done = await last_pass(self._unload_pool, self._settings)
+                done = await last_pass(
+                    self._unload_pool, self._settings, self._settings.drain_timeout_s
+                )
                 log.info("last_pass", packets=done.packets, postings=done.postings)
             checkpoint("passed")
             switch = DaySwitch(session, self._settings, order)

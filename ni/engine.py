@@ -11,9 +11,7 @@ Everything is bounded: the queue, a transaction's commands, and the time before 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
@@ -25,68 +23,32 @@ from ni.commands import Command, accounts_of, movement_of
 from ni.database import Pools, Seat
 from ni.decisions import Decision
 from ni.errors import Overloaded, Unavailable
+from ni.queues import Queue, Unit
 from ni.retries import decide_with_retries
 from ni.settings import Settings
+from ni.transaction import Progress
 from ni.turns import End, Turns, no_turn
 from ni.warmth import keep_warm
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True, eq=False)
-class Unit:
-    """Commands that are submitted together: one, a slice of a batch, or an atomic batch."""
-
-    commands: Sequence[Command]
-    atomic: bool
-    deadline: float
-    last: list[Answer] | None = None
-    """What was decided before the unit was put back to wait for a packet."""
-    answers: asyncio.Future[list[Answer]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    def fail(self, error: Exception) -> None:
-        """Tell the caller, unless it has gone."""
-        if not self.answers.done():
-            self.answers.set_exception(error)
-
-    def expire(self) -> None:
-        """Tell the caller that time is up: with what was decided last, if anything was."""
-        if self.last is None:
-            self.fail(Overloaded("the deadline passed before the decision began"))
-        else:
-            self.succeed(self.last)
-
-    def succeed(self, answers: list[Answer]) -> None:
-        """Tell the caller, unless it has gone."""
-        if not self.answers.done():
-            self.answers.set_result(answers)
-
-
 class Lane:
-    """One writer: takes what waits, up to a slice, and decides it."""
+    """One writer: takes what waits in its queue, up to a slice, and decides it."""
 
-    def __init__(self, engine: Engine, turns: Turns | None) -> None:
+    def __init__(self, engine: Engine, queue: Queue, turns: Turns | None = None) -> None:
         self._engine = engine
         self._turns = turns
+        self.queue: Final = queue
         self.seat: Final = Seat(engine.pools, engine.settings)
-        self._waiting: deque[Unit] = deque()
-        self._wake = asyncio.Event()
-
-    def put(self, unit: Unit) -> None:
-        """Let `unit` wait here."""
-        self._waiting.append(unit)
-        self._wake.set()
 
     async def work(self) -> None:
         """Decide what comes, until cancelled."""
         try:
             while True:
-                if not self._waiting:
-                    self._wake.clear()
+                if not self.queue:
                     await self.seat.give_back()
-                    await self._wake.wait()
+                    await self.queue.arrival()
                 await self._decide_next()
         finally:
             await self.seat.give_back()
@@ -94,37 +56,12 @@ class Lane:
     async def _decide_next(self) -> None:
         end = await self._turns.take() if self._turns else no_turn
         try:
-            units = self._take()
+            units = self.queue.take(self)
             if units:
                 await self._engine.process(self, units, end)
         finally:
+            self.queue.decided(self)
             end()
-
-    def abandon(self) -> None:
-        """Refuse what still waits; nothing of it was begun."""
-        while self._waiting:
-            self._waiting.popleft().fail(Overloaded("NI is stopping"))
-
-    def _take(self) -> list[Unit]:
-        """The units of the next transaction; those whose deadline has passed are refused."""
-        now = clock.monotonic()
-        limit = self._engine.settings.batch_slice
-        units: list[Unit] = []
-        size = 0
-        while self._waiting:
-            unit = self._waiting[0]
-            if units and (unit.atomic or size + len(unit.commands) > limit):
-                break
-            self._waiting.popleft()
-            self._engine.waiting -= len(unit.commands)
-            if unit.deadline < now:
-                unit.expire()
-                continue
-            units.append(unit)
-            size += len(unit.commands)
-            if unit.atomic:
-                break
-        return units
 
 
 class Engine:
@@ -134,18 +71,23 @@ class Engine:
         self.settings: Final = settings
         self.pools: Final = pools
         self.buckets: Final = buckets
-        self.waiting = 0
-        """Commands that wait for a lane."""
         turns = Turns(settings.turn_patience_ms)
-        self._lanes = [Lane(self, turns) for _ in range(settings.lanes)]
-        self._batch_lanes = [Lane(self, None) for _ in range(settings.batch_lanes)]
-        self._next_batch_lane = 0
+        single = [Lane(self, Queue(settings.batch_slice), turns) for _ in range(settings.lanes)]
+        self._queues = [lane.queue for lane in single]
+        self._batches = Queue(settings.batch_slice, shared=True)
+        batch_lanes = [Lane(self, self._batches) for _ in range(settings.batch_lanes)]
+        self._lanes: Final = [*single, *batch_lanes]
         self._tasks: list[asyncio.Task[None]] = []
         self._in_flight: set[asyncio.Future[list[Answer]]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for a lane."""
+        return self._batches.commands + sum(queue.commands for queue in self._queues)
+
     def start(self) -> None:
         """Start the lanes."""
-        for lane in (*self._lanes, *self._batch_lanes):
+        for lane in self._lanes:
             self._tasks.append(asyncio.create_task(lane.work()))
         self._tasks.append(asyncio.create_task(keep_warm(self.pools, transaction.warm_calls)))
 
@@ -156,8 +98,8 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in (*self._lanes, *self._batch_lanes):
-            lane.abandon()
+        for queue in (*self._queues, self._batches):
+            queue.abandon()
 
     async def submit(self, command: Command) -> Answer:
         """Decide one command; returns after its commit.
@@ -167,7 +109,7 @@ class Engine:
         the database stayed away.
         """
         unit = self._unit([command], atomic=False)
-        self._lane_of(command).put(unit)
+        self._queue_of(command).put(unit)
         answers = await unit.answers
         return answers[0]
 
@@ -180,15 +122,13 @@ class Engine:
         answers: list[Answer] = []
         for start in range(0, len(commands), max(1, size)):
             unit = self._unit(commands[start : start + size], atomic=atomic)
-            self._next_batch_lane = (self._next_batch_lane + 1) % len(self._batch_lanes)
-            self._batch_lanes[self._next_batch_lane].put(unit)
+            self._batches.put(unit)
             answers += await unit.answers
         return answers
 
     def _unit(self, commands: Sequence[Command], *, atomic: bool) -> Unit:
         if self.waiting + len(commands) > self.settings.queue_max:
             raise Overloaded("the queue is full")
-        self.waiting += len(commands)
         deadline = clock.monotonic() + self.settings.decision_timeout_ms / 1000
         unit = Unit(commands, atomic, deadline)
         self._in_flight.add(unit.answers)
@@ -200,10 +140,10 @@ class Engine:
         if not answers.cancelled():
             answers.exception()  # it was told to the caller, or the caller has gone
 
-    def _lane_of(self, command: Command) -> Lane:
+    def _queue_of(self, command: Command) -> Queue:
         movement = movement_of(command)
         name = accounts_of(command)[0].encode() if movement is None else movement.bytes
-        return self._lanes[crc32(name) % len(self._lanes)]
+        return self._queues[crc32(name) % len(self._queues)]
 
     async def process(self, lane: Lane, units: list[Unit], written: End) -> None:
         """Decide the units of one transaction; every unit hears its answers or why there are none.
@@ -218,7 +158,7 @@ class Engine:
             deadline = max(unit.deadline for unit in units)
             answers = await decide_with_retries(
                 lane.seat, self.settings, self.buckets, commands, deadline,
-                atomic=units[0].atomic, written=written,
+                atomic=units[0].atomic, progress=Progress(lane.queue.learn, written),
             )  # fmt: skip
         except (Unavailable, asyncio.CancelledError) as error:
             reason = error if isinstance(error, Unavailable) else Unavailable("NI is stopping")
@@ -266,7 +206,7 @@ class Engine:
             if self._may_wait(unit, part):
                 unit.last = part
                 pause = self.settings.busy_pause_ms / 1000
-                asyncio.get_running_loop().call_later(pause, self._put_back, lane, unit)
+                asyncio.get_running_loop().call_later(pause, lane.queue.put, unit)
             else:
                 unit.succeed(part)
 
@@ -276,7 +216,3 @@ class Engine:
         return unit.deadline - pause > clock.monotonic() and any(
             answer.decision is Decision.posting_being_unloaded for answer in answers
         )
-
-    def _put_back(self, lane: Lane, unit: Unit) -> None:
-        self.waiting += len(unit.commands)
-        lane.put(unit)

@@ -142,19 +142,34 @@ def _settle(hold: Hold) -> None:
         hold.status = "captured" if hold.captured else "released"
 
 
-def _refuse_capture(
-    state: BatchState, command: CaptureHold, hold: Hold, amount: int
-) -> Answer | None:
-    debit = state.snapshot.accounts[hold.account]
+def _capture_accounts(
+    state: BatchState, command: CaptureHold, hold: Hold
+) -> tuple[AccountFigures, AccountFigures] | Answer:
+    """Both accounts of a capture, if they exist and fit; a hold is on a customer's account."""
+    debit = state.account(hold.account)
+    if debit is None:
+        return refuse(Decision.account_not_found, hold.account)
     credit = state.account(command.credit_account)
     if credit is None:
         return refuse(Decision.account_not_found, command.credit_account)
     if credit is debit:
         return refuse(Decision.same_account, credit)
-    refusal = (
-        refuse_pair(debit, credit, hold.currency)
-        or _refuse_state(state, hold)
-        or refuse_standing(debit, credit, override=command.legal_reference is not None)
+    if not debit.is_customer:
+        return refuse(Decision.account_kind_mismatch, debit)
+    refusal = refuse_pair(debit, credit, hold.currency)
+    return (debit, credit) if refusal is None else refusal
+
+
+def _refuse_capture(
+    state: BatchState, command: CaptureHold, hold: Hold, amount: int
+) -> Answer | None:
+    accounts = _capture_accounts(state, command, hold)
+    if isinstance(accounts, Answer):
+        return accounts
+    debit, credit = accounts
+    override = command.legal_reference is not None
+    refusal = _refuse_state(state, hold) or refuse_standing(
+        debit, credit, debit_override=override, credit_override=override
     )
     if refusal is not None:
         return refusal
@@ -300,11 +315,15 @@ def adjust(state: BatchState, command: AdjustHold) -> Answer:
 def _refuse_adjust(
     state: BatchState, command: AdjustHold, hold: Hold, amount: int | None
 ) -> Answer | None:
+    account = state.snapshot.accounts[hold.account]
+    raised = 0 if amount is None else amount - hold.amount
+    if raised > 0 and account.kind is None:
+        return refuse(Decision.account_not_found, hold.account)
+    if raised > 0 and not account.is_customer:
+        return refuse(Decision.account_kind_mismatch, account)
     refusal = _refuse_state(state, hold)
     if refusal is not None or amount is None:
         return refusal
-    account = state.snapshot.accounts[hold.account]
-    raised = amount - hold.amount
     checked = raised > 0 and command.check == "available"
     if checked and (refusal := _refuse_lock(account, raised)) is not None:
         return refusal

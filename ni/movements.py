@@ -17,8 +17,9 @@ ERA_SHIFT = 7
 class AccountFigures:
     """An account as read under its lock, in the columns' order of `ni.account_view_v1`.
 
-    `kind` None: the core does not know the account. `expired` is what unswept holds, whose expiry
-    has passed, still weigh in `held`.
+    `kind` None: the core does not know the account; it has no money there, and only what NI itself
+    counts is left of it. `expired` is what unswept holds, whose expiry has passed, still weigh in
+    `held`.
     """
 
     account: str
@@ -39,6 +40,8 @@ class AccountFigures:
     expired: int
 
     def __post_init__(self) -> None:
+        self.base = self.base or 0
+        self.credit_limit = self.credit_limit or 0
         self.applied = self.applied or 0
         self.created = self.created or 0
         self.held = self.held or 0
@@ -129,6 +132,12 @@ class Posting:
     change_reason: str | None = None
     change_actor: str | None = None
     unload_number: int | None = None
+    debit_redirected: bool = False
+    """Whether a problem moved this side to another account: no legal reference speaks for it."""
+    credit_redirected: bool = False
+    debit_event_id: UUID | None = None
+    """The event of its creation on the debit account; not a column of the posting."""
+    credit_event_id: UUID | None = None
 
     @property
     def customers(self) -> tuple[str, ...]:

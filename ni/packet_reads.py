@@ -49,7 +49,8 @@ class PacketReads:
         With a status a page may be short: it looks at NAMES_LOOKED_AT_MAX packets at most.
         """
         looking = size + 1 if status is None else max(size + 1, NAMES_LOOKED_AT_MAX)
-        [row] = await self._reads.fetch(query("packet_names"), client, after, status, looking)
+        named = "packet_names" if status in (None, "booked") else "packet_names_unbooked"
+        [row] = await self._reads.fetch(query(named), client, after, status, looking)
         names = row["packets"][:size]
         documents = [await self.packet(client, name) for name in names]
         last: str | None = row["last"] if row["looked_at"] == looking else None

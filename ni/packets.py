@@ -2,15 +2,15 @@
 
 The work is done by the functions of migrations/functions/unload.sql and accept.sql; here are the
 order of calls, the keys, and what to do when the core refuses a posting with an error of its own:
-it is found by bisection and left as that posting's problem, so that the rest is booked.
+it is found (`ni.culprits`) and left as that posting's problem, so that the rest is booked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
@@ -19,10 +19,11 @@ import asyncpg
 
 from ni import clock
 from ni.batch_state import Answer, refuse
+from ni.culprits import Failed, Refusal, Search
 from ni.database import LOST_CONNECTION
 from ni.decisions import NOT_STORED, Decision
 from ni.documents import unload_document
-from ni.errors import BrokenPromise, Unavailable
+from ni.errors import BrokenPromise, Overloaded, Unavailable
 from ni.settings import Settings
 from ni.sql import query
 
@@ -33,8 +34,9 @@ ENTER: Final = "SELECT * FROM ni.enter_unload_v1($1, $2)"
 UNLOAD: Final = "SELECT * FROM ni.unload_packet_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 ACCEPT: Final = "SELECT * FROM ni.accept_unload_v1($1, $2, $3, $4, $5, $6, $7)"
 REJECT: Final = "SELECT * FROM ni.reject_unload_v1($1, $2, $3, $4, $5, $6)"
+NOTHING_DEFERRED: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+"""What the core would test at the commit is tested before: a trial run has no commit."""
 PROBLEMS_SHOWN_MAX: Final = 1_000
-REASON_CHARACTERS_MAX: Final = 500
 CHANGED_SINCE_VERDICT: Final = "NI003"
 BROKEN_PROMISE: Final = "NI001"
 RETRIED: Final = (
@@ -43,8 +45,9 @@ RETRIED: Final = (
     asyncpg.LockNotAvailableError,
     *LOST_CONNECTION,
 )
+OUTAGES: Final = frozenset({"25", "42", "53", "55", "57", "58", "XX"})
+"""Classes of SQLSTATE that tell of the server, its disk or its rights: no posting's fault."""
 
-Failed = list[tuple[UUID, str, str]]
 _Result = TypeVar("_Result")
 
 
@@ -83,6 +86,10 @@ class _Job:
 class _CoreRefusedError(Exception):
     """The core answered a run with an error that no new try would mend."""
 
+    def __init__(self, state: str, words: str) -> None:
+        super().__init__(words)
+        self.state = state
+
 
 class _KeyTakenError(Exception):
     """Another run has kept an answer under the same key meanwhile."""
@@ -91,14 +98,18 @@ class _KeyTakenError(Exception):
 class Packets:
     """Runs of packets, through a pool whose transactions may last."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
+    def __init__(self, pool: Pool, settings: Settings, patience_s: float | None = None) -> None:
+        """`patience_s`: how long one step is tried again; None: as long as the whole may take."""
         self.pool = pool
         self._settings = settings
+        self._patience_s = float(settings.unload_timeout_s) if patience_s is None else patience_s
+        self._inside = 0
 
     async def unload(self, order: Order, *, accepted: bool) -> Answer:
         """Write what is pending in a packet to the core.
 
-        Raises Unavailable when it could not be done within the setting's time, BrokenPromise.
+        Raises Unavailable when the core is out of order or it could not be done within the
+        setting's time, Overloaded when too many are asked for at once, BrokenPromise.
         """
 
         async def work(session: Session, last: int, only: list[UUID] | None) -> Answer:
@@ -138,14 +149,33 @@ class Packets:
             return await self._told(session, order, row)
 
         try:
-            return await self._tried(order, work, self._deadline())
+            with self._admitted():
+                return await self._tried(order, work, self._deadline())
         except _CoreRefusedError as error:
             raise BrokenPromise(f"the core refuses the packet: {error}") from error
 
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._inside >= self._settings.unload_queue_max:
+            raise Overloaded("too many packets are being unloaded")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
     async def _booked(self, order: Order, job: _Job) -> Answer:
         """The answer of a job, done without the postings that the core refuses with an error."""
+        with self._admitted():
+            return await self._done(order, job, self._deadline())
+
+    async def _done(self, order: Order, job: _Job, deadline: float) -> Answer:
+        search = Search(
+            lambda only: self._trial(order, job, only, deadline),
+            deadline,
+            self._settings.unload_culprits_max,
+        )
         exhausted = False
-        deadline = self._deadline()
         while True:
             try:
                 return await self._tried(
@@ -154,7 +184,9 @@ class Packets:
             except _CoreRefusedError as error:
                 if exhausted:
                     raise BrokenPromise(f"the core refuses the packet: {error}") from error
-                found = await self._culprits(order, job, deadline)
+                rows = await self._again(lambda: self._candidates(order, job), deadline)
+                known = {item[0] for item in job.failed}
+                found = await search.round([row[0] for row in rows if row[0] not in known])
                 exhausted = not found
                 job.failed += found
 
@@ -172,9 +204,11 @@ class Packets:
     async def _again(self, attempt: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
         """The result of `attempt`, tried until the deadline while it fails for a passing reason.
 
-        Raises Unavailable, BrokenPromise, or _CoreRefusedError for any other error of the core.
+        Raises Unavailable, BrokenPromise, or _CoreRefusedError for an error that may be a
+        posting's.
         """
         pause_ms = self._settings.retry_pause_ms
+        deadline = min(deadline, clock.monotonic() + self._patience_s)
         while True:
             try:
                 return await attempt()
@@ -183,8 +217,11 @@ class Packets:
             except asyncpg.PostgresError as error:
                 if error.sqlstate == BROKEN_PROMISE:
                     raise BrokenPromise(str(error)) from error
-                if error.sqlstate != CHANGED_SINCE_VERDICT:
-                    raise _CoreRefusedError(str(error)) from error
+                state = error.sqlstate or ""
+                if state[:2] in OUTAGES:
+                    raise Unavailable(f"the core is out of order: {error}") from error
+                if state != CHANGED_SINCE_VERDICT:
+                    raise _CoreRefusedError(state, str(error)) from error
                 reason = error
             if clock.monotonic() + pause_ms / 1000 > deadline:
                 raise Unavailable("the packet could not be unloaded in time") from reason
@@ -204,6 +241,7 @@ class Packets:
                 answer = refuse(Decision.packet_not_found)
             else:
                 answer = await work(session, entered["o_number"])
+                await session.execute(NOTHING_DEFERRED)
             checkpoint("unloaded")
             await self._keep(session, order, answer)
             checkpoint("kept")
@@ -219,7 +257,9 @@ class Packets:
             UNLOAD, order.client, order.packet, last + 1, accepted, order.by, failed, only, limit
         )
         if row is None:
-            nothing = {"packet": order.packet, "number": last, "status": "booked", "booked": 0}
+            newest = await session.fetchrow(query("packet_unloads"), order.client, order.packet, 1)
+            status = "booked" if newest is None else newest["status"]
+            nothing = {"packet": order.packet, "number": last, "status": status, "booked": 0}
             return Answer(Decision.approved, unload_document(nothing, [], 0))
         return await self._told(session, order, row)
 
@@ -274,24 +314,6 @@ class Packets:
 
     # What the core cannot book -----------------------------------------------------------------
 
-    async def _culprits(self, order: Order, job: _Job, deadline: float) -> Failed:
-        """The postings that the core refuses with an error, found by halves in trial runs."""
-        rows = await self._again(lambda: self._candidates(order, job), deadline)
-        known = {item[0] for item in job.failed}
-        waiting = [[row[0] for row in rows if row[0] not in known]]
-        found: Failed = []
-        while waiting and len(found) < self._settings.unload_culprits_max:
-            part = waiting.pop()
-            reason = await self._trial(order, job, part, deadline) if part else None
-            if reason is None:
-                continue
-            if len(part) == 1:
-                found.append((part[0], "core_error", reason))
-            else:
-                half = len(part) // 2
-                waiting += [part[half:], part[:half]]
-        return found
-
     async def _candidates(self, order: Order, job: _Job) -> list[asyncpg.Record]:
         limit = self._settings.unload_postings_max
         async with self._session() as session:
@@ -306,12 +328,20 @@ class Packets:
 
     async def _trial(
         self, order: Order, job: _Job, only: list[UUID], deadline: float
-    ) -> str | None:
-        """Why the core refuses these postings; whatever comes out is rolled back."""
+    ) -> Refusal | None:
+        """Why the core refuses these postings; whatever comes out is rolled back.
+
+        It is broken off at the deadline: nothing is lost with it.
+        """
+
+        async def attempt() -> None:
+            async with asyncio.timeout(max(0.0, deadline - clock.monotonic())):
+                await self._rolled_back(order, job, only)
+
         try:
-            await self._again(lambda: self._rolled_back(order, job, only), deadline)
+            await self._again(attempt, deadline)
         except _CoreRefusedError as error:
-            return str(error)[:REASON_CHARACTERS_MAX]
+            return Refusal(error.state, str(error))
         return None
 
     async def _rolled_back(self, order: Order, job: _Job, only: list[UUID]) -> None:
@@ -323,6 +353,7 @@ class Packets:
                 if entered is None or entered["o_number"] is None:
                     return  # the core has closed: the next try of the packet says so
                 await job.work(session, entered["o_number"], only)
+                await session.execute(NOTHING_DEFERRED)
             finally:
                 await transaction.rollback()
 

@@ -29,18 +29,16 @@ def refuse_pair(debit: AccountFigures, credit: AccountFigures, currency: str) ->
 
 
 def refuse_standing(
-    debit: AccountFigures, credit: AccountFigures, *, override: bool
+    debit: AccountFigures, credit: AccountFigures, *, debit_override: bool, credit_override: bool
 ) -> Answer | None:
-    """Neither account is closed; no block stands in the way, unless a court order overrides."""
+    """Neither account is closed; no block stands in the way of a side that no order overrides."""
     if debit.status == "closed":
         return refuse(Decision.account_closed, debit)
     if credit.status == "closed":
         return refuse(Decision.account_closed, credit)
-    if override:
-        return None
-    if debit.debit_blocked:
+    if debit.debit_blocked and not debit_override:
         return refuse(Decision.account_blocked, debit)
-    if credit.credit_blocked:
+    if credit.credit_blocked and not credit_override:
         return refuse(Decision.account_blocked, credit)
     return None
 
@@ -58,7 +56,7 @@ def _refuse_create(state: BatchState, command: CreatePosting) -> Answer | None:
     amount = command.amount
     if command.check == "available":
         override = command.legal_reference is not None
-        refusal = refuse_standing(debit, credit, override=override)
+        refusal = refuse_standing(debit, credit, debit_override=override, credit_override=override)
         if refusal is not None:
             return refusal
         if debit.is_customer and debit.available < amount:
@@ -110,10 +108,27 @@ def create(state: BatchState, command: CreatePosting) -> Answer:
         created_at=instant,
         changed_at=instant,
     )
-    move_debit(state, posting, debit, change_us, -posting.amount, "ni.posting.created")
-    move_credit(state, posting, credit, change_us, posting.amount, "ni.posting.created")
+    _move_both(state, posting, debit, credit, change_us)
     state.effects.new_postings.append(posting)
     return Answer(Decision.approved, posting_document(posting))
+
+
+def _move_both(
+    state: BatchState,
+    posting: Posting,
+    debit: AccountFigures,
+    credit: AccountFigures,
+    change_us: int,
+) -> None:
+    """Move both customers' counters; the events are made of the posting where it is written."""
+    if debit.is_customer:
+        after = state.change(debit, change_us, -posting.amount)
+        posting.debit_available_after, posting.debit_sequence = after
+        posting.debit_event_id = state.new_id(change_us, debit.account)
+    if credit.is_customer:
+        after = state.change(credit, change_us, posting.amount)
+        posting.credit_available_after, posting.credit_sequence = after
+        posting.credit_event_id = state.new_id(change_us, credit.account)
 
 
 def refuse_value_date(state: BatchState, value_date: date | None) -> Answer | None:
@@ -139,8 +154,8 @@ def move_debit(
     created: int,
     event_type: str,
 ) -> None:
-    """Move the debit side's counter and tell it, when that side is a customer."""
-    if debit.is_customer:
+    """Move the debit side's counter and tell it, if NI counts that side of the posting."""
+    if posting.debit_customer:
         after = state.change(debit, change_us, created)
         posting.debit_available_after, posting.debit_sequence = after
         direction = 1 if created > 0 else -1
@@ -155,8 +170,8 @@ def move_credit(
     created: int,
     event_type: str,
 ) -> None:
-    """Move the credit side's counter and tell it, when that side is a customer."""
-    if credit.is_customer:
+    """Move the credit side's counter and tell it, if NI counts that side of the posting."""
+    if posting.credit_customer:
         after = state.change(credit, change_us, created)
         posting.credit_available_after, posting.credit_sequence = after
         direction = 1 if created > 0 else -1
@@ -164,7 +179,10 @@ def move_credit(
 
 
 def cancel(state: BatchState, command: CancelPosting) -> Answer:
-    """Take a posting back; the customer who was credited must still have the money."""
+    """Take a posting back; the customer who was credited must still have the money.
+
+    Each side is counted as it was when the posting was made, whatever the account has become.
+    """
     posting = state.snapshot.postings.get(command.posting_id)
     if posting is None:
         busy = command.posting_id in state.snapshot.busy
@@ -176,10 +194,13 @@ def cancel(state: BatchState, command: CancelPosting) -> Answer:
     debit = state.snapshot.accounts[posting.debit_account]
     credit = state.snapshot.accounts[posting.credit_account]
     amount = posting.amount
-    if command.check == "available" and credit.is_customer and credit.available < amount:
+    if command.check == "available" and posting.credit_customer and credit.available < amount:
         return refuse(Decision.insufficient_funds, credit, amount)
-    for account, created in ((debit, amount), (credit, -amount)):
-        if not state.fits(account, created):
+    for account, created, counted in (
+        (debit, amount, posting.debit_customer),
+        (credit, -amount, posting.credit_customer),
+    ):
+        if counted and not state.in_range(account, created):
             return refuse(Decision.amount_out_of_range, account)
     change_us = state.next_change()
     state.touch_posting(posting, change_us)

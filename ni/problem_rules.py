@@ -78,11 +78,25 @@ def _redirect(state: BatchState, command: ResolveProblem, posting: Posting) -> A
         return refuse(Decision.same_account, debit)
     refused = refuse_pair(debit, credit, posting.currency)
     if refused is None and command.check == "available":
-        override = posting.legal_reference is not None
-        refused = refuse_standing(debit, credit, override=override)
+        refused = _refuse_standing(posting, debit, credit)
     if refused is not None:
         return refused
     return _move_sides(state, command, posting, debit, credit)
+
+
+def _refuse_standing(
+    posting: Posting, debit: AccountFigures, credit: AccountFigures
+) -> Answer | None:
+    """As for a new posting, but a legal reference was for the accounts that it was made with."""
+    ordered = posting.legal_reference is not None
+    debit_stays = debit.account == posting.debit_account and not posting.debit_redirected
+    credit_stays = credit.account == posting.credit_account and not posting.credit_redirected
+    return refuse_standing(
+        debit,
+        credit,
+        debit_override=ordered and debit_stays,
+        credit_override=ordered and credit_stays,
+    )
 
 
 def _move_sides(
@@ -92,33 +106,63 @@ def _move_sides(
     debit: AccountFigures,
     credit: AccountFigures,
 ) -> Answer | None:
-    """Give each changed side back to the old account and take it from the new one."""
-    amount = posting.amount
+    """Give each changed side back to the old account, then take it from the new one.
+
+    The old account is counted as it was when the posting was made, the new one as it is.
+    """
     old_debit = state.snapshot.accounts[posting.debit_account]
     old_credit = state.snapshot.accounts[posting.credit_account]
-    gains: dict[str, int] = {}
-    for account, gain in ((old_debit, amount), (debit, -amount), (old_credit, -amount),
-                          (credit, amount)):  # fmt: skip
-        gains[account.account] = gains.get(account.account, 0) + gain
-    for name, gain in gains.items():
-        account = state.snapshot.accounts[name]
-        short = account.is_customer and gain < 0 and account.available < -gain
-        if command.check == "available" and short:
-            return refuse(Decision.insufficient_funds, account, -gain)
-        if not state.fits(account, gain):
-            return refuse(Decision.amount_out_of_range, account)
+    debit_moves, credit_moves = debit is not old_debit, credit is not old_credit
+    refused = _refuse_losses(state, command, posting, debit, credit)
+    if refused is not None:
+        return refused
+    amount, cancelled, created = posting.amount, "ni.posting.cancelled", "ni.posting.created"
     change_us = state.next_change()
     _make_pending(state, command, posting, change_us)
-    if debit is not old_debit:
-        move_debit(state, posting, old_debit, change_us, amount, "ni.posting.cancelled")
+    # Both given back first: of two accounts that change places, each is told in its own order.
+    if debit_moves:
+        move_debit(state, posting, old_debit, change_us, amount, cancelled)
         posting.debit_available_after = posting.debit_sequence = None
         posting.debit_account, posting.debit_customer = debit.account, debit.is_customer
-        move_debit(state, posting, debit, state.next_change(), -amount, "ni.posting.created")
-    if credit is not old_credit:
-        move_credit(state, posting, old_credit, change_us, -amount, "ni.posting.cancelled")
+        posting.debit_redirected = True
+    if credit_moves:
+        move_credit(state, posting, old_credit, state.next_change(), -amount, cancelled)
         posting.credit_available_after = posting.credit_sequence = None
         posting.credit_account, posting.credit_customer = credit.account, credit.is_customer
-        move_credit(state, posting, credit, state.next_change(), amount, "ni.posting.created")
+        posting.credit_redirected = True
+    if debit_moves:
+        move_debit(state, posting, debit, state.next_change(), -amount, created)
+    if credit_moves:
+        move_credit(state, posting, credit, state.next_change(), amount, created)
+    return None
+
+
+def _refuse_losses(
+    state: BatchState,
+    command: ResolveProblem,
+    posting: Posting,
+    debit: AccountFigures,
+    credit: AccountFigures,
+) -> Answer | None:
+    """Whoever loses by moved sides has the money, and every sum stays in its range."""
+    amount = posting.amount
+    gains: dict[str, int] = {}
+    sides: list[tuple[str, bool, int]] = []
+    if debit.account != posting.debit_account:
+        sides += [(posting.debit_account, posting.debit_customer, amount),
+                  (debit.account, debit.is_customer, -amount)]  # fmt: skip
+    if credit.account != posting.credit_account:
+        sides += [(posting.credit_account, posting.credit_customer, -amount),
+                  (credit.account, credit.is_customer, amount)]  # fmt: skip
+    for name, counted, gain in sides:
+        if counted:
+            gains[name] = gains.get(name, 0) + gain
+    for name, gain in gains.items():
+        account = state.snapshot.accounts[name]
+        if command.check == "available" and gain < 0 and account.available < -gain:
+            return refuse(Decision.insufficient_funds, account, -gain)
+        if not state.in_range(account, gain):
+            return refuse(Decision.amount_out_of_range, account)
     return None
 
 

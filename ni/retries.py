@@ -20,7 +20,7 @@ from ni.commands import Command
 from ni.database import LOST_CONNECTION, Seat
 from ni.errors import BrokenPromise, Unavailable
 from ni.settings import Settings
-from ni.turns import End, no_turn
+from ni.transaction import UNHEARD, Progress
 
 PASSING: Final = (
     asyncpg.DeadlockDetectedError,
@@ -36,11 +36,11 @@ PAUSE_MAX_MS: Final = 250
 
 async def decide_with_retries(
     seat: Seat, settings: Settings, buckets: int, commands: Sequence[Command], deadline: float,
-    *, atomic: bool, written: End = no_turn,
+    *, atomic: bool, progress: Progress = UNHEARD,
 ) -> list[Answer]:  # fmt: skip
     """Run one transaction of commands, again and again while its failure is a passing one.
 
-    `written` is called whenever nothing but the commit is left.
+    `progress` hears of every try.
 
     Raises Unavailable when the deadline passes first, BrokenPromise, and any error of asyncpg
     that a new try would not mend (a key that stays taken after three redos is one).
@@ -52,7 +52,7 @@ async def decide_with_retries(
         try:
             session = await seat.take(mode)
             return await transaction.run(
-                session, mode, buckets, commands, atomic=atomic, written=written
+                session, mode, buckets, commands, atomic=atomic, progress=progress
             )
         except transaction.WrongMode as wrong:
             seat.pools.mode = wrong.mode

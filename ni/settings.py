@@ -64,6 +64,7 @@ class Settings(BaseSettings):
         700, ge=1, le=900, description="wait for one lock; below the server's deadlock_timeout"
     )
     unload_pause_max_ms: int = Field(500, ge=1, description="longest pause between two tries")
+    unload_queue_max: int = Field(100, ge=1, description="unloads asked for at one time, else 503")
     unload_postings_max: int = Field(1_000_000, ge=1, description="postings of one run")
     unload_culprits_max: int = Field(100, ge=1, description="core errors found in one search")
     stp_postings_max: int = Field(1_000, ge=1, description="postings of a straight-through packet")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,12 +33,30 @@ if TYPE_CHECKING:
     from ni.database import Mode, Session
 
 LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
+OPEN: Final = "SELECT ni.open_positions_v1($1, $2, $3)"
 LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 FIGURES: Final = "SELECT * FROM ni.figures_v1($1, $2, $3)"
 
 
 Locked = tuple[int, datetime, asyncpg.Record]
 """A bucket, its instant, and what was read there."""
+
+
+def _nobody_reads(_snapshot: Snapshot) -> None:
+    """Nobody wants to hear what was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Who hears how far a transaction is."""
+
+    read: Callable[[Snapshot], None] = _nobody_reads
+    """Called with what was read under the locks."""
+    written: End = no_turn
+    """Called when nothing but the commit is left."""
+
+
+UNHEARD: Final = Progress()
 
 
 class WrongMode(Exception):
@@ -51,6 +69,10 @@ class WrongMode(Exception):
 
 class Redo(Exception):
     """What was locked is not what is needed any more; nothing was written."""
+
+
+class NoPosition(Redo):
+    """An account has no position to lock yet."""
 
 
 def checkpoint(_name: str) -> None:
@@ -111,11 +133,9 @@ async def run(
     commands: Sequence[Command],
     *,
     atomic: bool = False,
-    written: End = no_turn,
+    progress: Progress = UNHEARD,
 ) -> list[Answer]:
     """Decide `commands` in one transaction; the answers are true once this returns.
-
-    `written` is called when nothing but the commit is left.
 
     Raises WrongMode, Redo, and what asyncpg raises; nothing is committed then (after a lost
     connection the keys tell).
@@ -124,7 +144,8 @@ async def run(
         await connection.execute("BEGIN")
         plan = Plan(commands, buckets)
         await plan.locate(connection)
-        snapshot = await _lock(connection, mode, plan)
+        snapshot = await _lock_opened(connection, mode, plan)
+        progress.read(snapshot)
         checkpoint("locked")
         answers, effects = decide(snapshot, commands)
         checkpoint("decided")
@@ -134,7 +155,7 @@ async def run(
         if effects.any:
             await write(connection, effects, buckets)
         checkpoint("written")
-        written()
+        progress.written()
         await connection.execute("COMMIT")
     except BaseException:
         await _abandon(connection)
@@ -174,6 +195,18 @@ def _refuse_all(answers: list[Answer]) -> list[Answer] | None:
     return [a if a is culprit else Answer(Decision.batch_refused, "{}") for a in answers]
 
 
+async def _lock_opened(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
+    """Lock; first decisions on accounts begin anew, and make the positions before any lock."""
+    try:
+        return await _lock(connection, mode, plan)
+    except NoPosition:
+        await connection.execute("ROLLBACK")
+        await connection.execute("BEGIN")
+    for bucket, part in sorted(plan.parts.items()):
+        await connection.execute(OPEN, bucket, mode, list(part.accounts))
+    return await _lock(connection, mode, plan)
+
+
 async def _lock(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
     """Every lock call, in the buckets' order; one instant for all of them."""
     floor = EPOCH
@@ -188,7 +221,7 @@ async def _lock(connection: Session, mode: Mode, plan: Plan) -> Snapshot:
         if row["o_mode"] != mode:
             raise WrongMode(row["o_mode"])
         if not row["o_complete"]:
-            raise Redo("an account appeared between lock and read")
+            raise NoPosition("an account has no position")
         floor = row["o_instant"]
         locked.append((bucket, floor, row))
     return _snapshot(plan, floor, locked)

@@ -9,10 +9,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from ni.batch_state import Effects, PostingChange
 from ni.identifiers import bucket_of, bucket_of_id
-from ni.movements import ERA_SHIFT
+from ni.movements import ERA_SHIFT, Posting
 
 if TYPE_CHECKING:
     from ni.database import Session
@@ -37,8 +38,9 @@ _NEW_POSTING: Final = attrgetter(
 )  # fmt: skip
 _POSTING_CHANGE: Final = attrgetter(
     "status", "debit_account", "credit_account", "debit_customer", "credit_customer",
-    "debit_available_after", "debit_sequence", "credit_available_after", "credit_sequence",
-    "epoch", "changed_at", "change_reason", "change_actor",
+    "debit_redirected", "credit_redirected", "debit_available_after", "debit_sequence",
+    "credit_available_after", "credit_sequence", "epoch", "changed_at", "change_reason",
+    "change_actor",
 )  # fmt: skip
 _RESOLUTION: Final = attrgetter(
     "posting_id", "resolved_at", "action", "reason", "resolved_by", "actor",
@@ -89,10 +91,7 @@ def _rows(effects: Effects, buckets: int) -> dict[int, BucketRows]:
         change = (hold_id, status, *_HOLD_CHANGE(hold))
         rows[bucket_of_id(hold_id)].hold_changes.append(change)
     for posting in effects.new_postings:
-        home = bucket_of_id(posting.posting_id)
-        row = _NEW_POSTING(posting)
-        for bucket in _buckets_of(home, posting.customers, buckets) if buckets > 1 else (home,):
-            rows[bucket].postings.append((posting.posting_id, bucket == home, *row))
+        _add_posting(rows, posting, buckets)
     for posting_change in effects.changed_postings.values():
         _add_posting_change(rows, posting_change, buckets)
     for resolution in effects.resolutions:
@@ -130,6 +129,18 @@ def _add_states(rows: dict[int, BucketRows], effects: Effects, buckets: int) -> 
         )
 
 
+def _add_posting(rows: dict[int, BucketRows], posting: Posting, buckets: int) -> None:
+    home = bucket_of_id(posting.posting_id)
+    row = _NEW_POSTING(posting)
+    if buckets == 1:
+        events = (posting.debit_event_id, posting.credit_event_id)
+        rows[home].postings.append((posting.posting_id, True, *row, *events))
+        return
+    for bucket in _buckets_of(home, posting.customers, buckets):
+        events = _events_of(posting, bucket)
+        rows[bucket].postings.append((posting.posting_id, bucket == home, *row, *events))
+
+
 def _add_posting_change(rows: dict[int, BucketRows], change: PostingChange, buckets: int) -> None:
     """Change the posting's rows; one that was redirected may gain or leave a bucket."""
     posting = change.posting
@@ -139,12 +150,21 @@ def _add_posting_change(rows: dict[int, BucketRows], change: PostingChange, buck
     status, *rest = _POSTING_CHANGE(posting)
     for bucket in before:
         seen = status if bucket in after else "cancelled"
-        row = (posting.posting_id, change.from_status, seen, *rest)
+        row = (posting.posting_id, change.from_status, seen, *rest, None)
         rows[bucket].posting_changes.append(row)
     for bucket in after - before:
-        rows[bucket].postings.append((posting.posting_id, False, *_NEW_POSTING(posting)))
-        if status != "pending":
-            rows[bucket].posting_changes.append((posting.posting_id, "pending", status, *rest))
+        entering = (posting.posting_id, False, *_NEW_POSTING(posting), None, None)
+        row = (posting.posting_id, change.from_status, status, *rest, entering)
+        rows[bucket].posting_changes.append(row)
+
+
+def _events_of(posting: Posting, bucket: int) -> tuple[UUID | None, UUID | None]:
+    """The events of a posting's creation that live in `bucket`, where their account does."""
+    debit, credit = posting.debit_event_id, posting.credit_event_id
+    return (
+        debit if debit and bucket_of_id(debit) == bucket else None,
+        credit if credit and bucket_of_id(credit) == bucket else None,
+    )
 
 
 def _buckets_of(home: int, customers: tuple[str, ...], buckets: int) -> set[int]:

@@ -1,13 +1,14 @@
 """Straight-through processing: unloads what waits while the core is open.
 
 By night a pass finds nothing and costs next to nothing, so the night's postings are unloaded as
-soon as the day has begun; only what fails is tried again with longer and longer pauses.
+soon as the day has begun. A packet that fails has its own pauses; the worker's grow only while
+nothing can be grouped at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
@@ -19,6 +20,9 @@ from workers.pauses import pause
 
 if TYPE_CHECKING:
     from ni.settings import Settings
+
+LOCK_TIMEOUT_MS: Final = 200
+"""A packet that meets what the core holds gives its connection to the next one soon."""
 
 log = structlog.get_logger()
 
@@ -52,13 +56,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _work(settings: Settings, stop: asyncio.Event, pauses: Pauses) -> None:
-    pool = await open_unload_pool(settings)
+    timeout_ms = min(settings.unload_lock_timeout_ms, LOCK_TIMEOUT_MS)
+    pool = await open_unload_pool(
+        settings.model_copy(update={"unload_lock_timeout_ms": timeout_ms})
+    )
+    worker = StraightThrough(pool, settings)
     try:
-        worker = StraightThrough(pool, settings)
         while not stop.is_set():
-            done = await worker.step()
-            seconds = pauses.after(failed=done.failed > 0)
-            if done.postings < settings.stp_postings_max or done.closed or done.failed:
+            done = await worker.begin()
+            seconds = pauses.after(failed=False)
+            if done.postings < settings.stp_postings_max or done.closed:
                 await pause(stop, seconds)
     finally:
+        await worker.end()
         await close_pool(pool)

@@ -5,7 +5,7 @@
 CREATE OR REPLACE FUNCTION ni.write_entries_v1(
     p_core_packet bigint, p_places tid[], p_at timestamptz
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -28,7 +28,7 @@ $$;
 -- Lets postings count in the core: the customers' balances and NI's `applied` change together, so
 -- that no available balance moves. Internal accounts are not touched here.
 CREATE OR REPLACE FUNCTION ni.apply_customers_v1(p_nets ni.account_net_v1[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -57,25 +57,27 @@ $$;
 -- Tested again under the lock: whoever closed, blocked or deleted one since the verdict undoes the
 -- run, and the caller does it again (NI003).
 CREATE OR REPLACE FUNCTION ni.apply_internal_v1(p_nets ni.account_net_v1[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     v_internals ni.account_net_v1[] := ARRAY(SELECT n FROM unnest(p_nets) AS n
                                               WHERE NOT n.customer);
+    v_missing   text[];
     v_at        timestamptz;
+    v_rows      bigint;
 BEGIN
     IF v_internals = '{}' THEN
         RETURN;
     END IF;
-    PERFORM ni.lock_core_accounts_v1(
+    v_missing := ni.lock_core_accounts_v1(
         ARRAY(SELECT DISTINCT n.account FROM unnest(v_internals) AS n));
     v_at := ni.clock();
-    IF EXISTS (
+    IF v_missing <> '{}' OR EXISTS (
         SELECT FROM unnest(v_internals) AS n
-          LEFT JOIN core.account AS a ON a.account = n.account
-         WHERE a.account IS NULL OR a.status = 'closed' OR a.kind = 'customer'
+          JOIN core.account AS a ON a.account = n.account
+         WHERE a.status = 'closed' OR a.kind = 'customer'
             OR a.currency <> n.currency
             OR EXISTS (SELECT FROM core.block AS b
                         WHERE b.account = n.account AND b.valid_from <= v_at
@@ -88,6 +90,8 @@ BEGIN
     UPDATE core.account AS a SET balance = a.balance + n.amount
       FROM unnest(v_internals) AS n
      WHERE a.account = n.account;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    PERFORM ni.expect_v1('balance', v_rows, cardinality(v_internals));
 END
 $$;
 
@@ -97,7 +101,7 @@ CREATE OR REPLACE FUNCTION ni.mark_postings_v1(
     p_places tid[], p_from text, p_to text, p_client text, p_packet text, p_number integer,
     p_at timestamptz
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -115,6 +119,8 @@ BEGIN
           FROM ni.legs_v1(p_places) AS l
          WHERE l.customer AND p.bucket = crc32(convert_to(l.account, 'UTF8')) % v_buckets
            AND p.posting_id = l.posting_id AND NOT p.home;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
+        PERFORM ni.expect_v1('second', v_rows, ni.second_rows_v1(p_places));
     END IF;
     WITH changed AS (
         UPDATE ni.posting AS p
@@ -124,13 +130,13 @@ BEGIN
            AND p.home AND p.client || '' = p_client AND p.packet || '' = p_packet
         RETURNING p.bucket, p.posting_id, p.straight_through, p.debit_account, p.credit_account,
                   p.debit_customer, p.credit_customer, p.amount, p.currency, p.reference,
-                  p.narrative
+                  p.narrative, p.link_id
     ), kept AS (
         INSERT INTO ni.unbooked
             SELECT c.bucket, c.posting_id, p_client, p_packet, p_to, c.straight_through,
                    c.amount, c.currency,
                    CASE WHEN NOT c.debit_customer THEN c.debit_account END,
-                   CASE WHEN NOT c.credit_customer THEN c.credit_account END
+                   CASE WHEN NOT c.credit_customer THEN c.credit_account END, c.link_id
               FROM changed AS c
              WHERE p_to <> 'booked'
     ), told AS (
@@ -147,12 +153,33 @@ BEGIN
 END
 $$;
 
+-- How many rows postings have in the buckets of other customers.
+CREATE OR REPLACE FUNCTION ni.second_rows_v1(p_places tid[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_buckets smallint := (SELECT i.buckets FROM ni.installation AS i);
+BEGIN
+    RETURN (
+        SELECT count(*)
+          FROM ni.posting AS p
+         CROSS JOIN LATERAL (
+            SELECT DISTINCT crc32(convert_to(s.account, 'UTF8')) % v_buckets AS bucket
+              FROM (VALUES (p.debit_account, p.debit_customer),
+                           (p.credit_account, p.credit_customer)) AS s (account, customer)
+             WHERE s.customer) AS b
+         WHERE p.ctid = ANY (p_places) AND b.bucket <> p.bucket);
+END
+$$;
+
 -- Leaves postings as problems, each with its reason.
 CREATE OR REPLACE FUNCTION ni.raise_problems_v1(
     p_places tid[], p_verdicts ni.verdict_v1[], p_from text, p_client text, p_packet text,
     p_number integer, p_at timestamptz
 ) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = off
 SET enable_seqscan = off SET enable_hashjoin = on SET enable_mergejoin = off
 AS $$
@@ -172,7 +199,7 @@ $$;
 
 -- The sum of postings in minor units, by currency.
 CREATE OR REPLACE FUNCTION ni.totals_v1(p_places tid[]) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -187,7 +214,7 @@ $$;
 
 -- The run's number on the packet's row, and its event.
 CREATE OR REPLACE FUNCTION ni.finish_unload_v1(p_run ni.unload) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE ni.packet AS p SET last_number = greatest(p.last_number, p_run.number)

@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION ni.day_state_v1(
     p_client text, p_key text, OUT o_mode text, OUT o_epoch integer, OUT o_since timestamptz,
     OUT o_now timestamptz, OUT o_done boolean
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     SELECT m.mode, m.epoch, m.since, ni.clock(),
@@ -25,7 +25,7 @@ $$;
 -- switcher has not ended within p_wait_ms.
 CREATE OR REPLACE FUNCTION ni.enter_switch_v1(p_client text, p_key text, p_wait_ms integer)
 RETURNS TABLE (mode text, done boolean)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM set_config('lock_timeout', p_wait_ms::text, true);
@@ -40,7 +40,7 @@ $$;
 
 -- Waits until no run is under way and lets none begin; false: not within p_wait_ms.
 CREATE OR REPLACE FUNCTION ni.drain_unloads_v1(p_wait_ms integer) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM set_config('lock_timeout', p_wait_ms::text, true);
@@ -56,7 +56,7 @@ $$;
 -- number of postings: at most p_names in each bucket, by client and packet.
 CREATE OR REPLACE FUNCTION ni.unfinished_packets_v1(p_names integer, p_limit integer)
 RETURNS TABLE (client text, packet text, status text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -104,7 +104,7 @@ $$;
 CREATE OR REPLACE FUNCTION ni.unloading_v1(
     p_names integer, p_limit integer, OUT o_runs bigint, OUT o_packets jsonb
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_database oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
@@ -140,7 +140,7 @@ $$;
 
 -- The relations behind the day's aliases, with every partition; from catalogues alone.
 CREATE OR REPLACE FUNCTION ni.day_relations_v1() RETURNS SETOF regclass
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
@@ -168,7 +168,7 @@ $$;
 -- Has every relation behind the day's aliases until the transaction ends, without waiting. Returns
 -- the first that the core holds, or null.
 CREATE OR REPLACE FUNCTION ni.lock_core_v1() RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_relation regclass;
@@ -186,7 +186,7 @@ $$;
 
 -- The first relation behind the day's aliases that the core holds, or null; nothing stays locked.
 CREATE OR REPLACE FUNCTION ni.core_held_v1() RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_held text;
@@ -205,7 +205,7 @@ CREATE OR REPLACE FUNCTION ni.flip_v1(
     p_to text, p_gate_ms integer, p_commit_ms integer, p_client text, p_key text,
     p_tries integer, p_drain_ms integer, p_switch_ms integer, p_unfinished jsonb
 ) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_epoch  integer;
@@ -280,7 +280,7 @@ CREATE OR REPLACE FUNCTION ni.day_facts_v1(
     OUT o_copied_at timestamptz, OUT o_runs bigint, OUT o_unfinished jsonb, OUT o_below jsonb,
     OUT o_switch_ms integer
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_mode ni.mode;
@@ -315,7 +315,7 @@ $$;
 -- interrupted. Nothing is locked; an account is noted once a day.
 CREATE OR REPLACE FUNCTION ni.note_below_limit_v1(p_bucket smallint, p_accounts text[])
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$

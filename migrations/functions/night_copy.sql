@@ -31,7 +31,7 @@ $$;
 
 -- The buckets that have notes, looked for above the floor.
 CREATE OR REPLACE FUNCTION ni.noted_buckets_v1() RETURNS smallint[]
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 BEGIN
@@ -47,7 +47,7 @@ $$;
 -- What is wrong with the triggers, in words for operators; nothing when the copy can be trusted to
 -- be kept. Reads the catalogue alone, so that it waits for nobody, by night neither.
 CREATE OR REPLACE FUNCTION ni.night_copy_faults_v1() RETURNS SETOF text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
@@ -87,7 +87,7 @@ $$;
 -- Whether the copy is what the core is: no note, and triggers that would have made one. Asked live
 -- by whoever closes the day, under the gate; never stored. Its time depends on nothing that grows.
 CREATE OR REPLACE FUNCTION ni.night_copy_is_exact_v1() RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN ni.noted_buckets_v1() = '{}'
@@ -100,7 +100,7 @@ $$;
 CREATE OR REPLACE FUNCTION ni.night_copy_status_v1(
     OUT exact boolean, OUT changed_keys bigint, OUT copied_at timestamptz
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
@@ -126,7 +126,7 @@ $$;
 -- Copies keys of one relation again, in one bucket; returns those that nobody held.
 CREATE OR REPLACE FUNCTION ni.resync_keys_v1(p_relation text, p_bucket smallint, p_keys text[])
 RETURNS text[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_got text[];
@@ -149,7 +149,7 @@ CREATE OR REPLACE FUNCTION ni.compare_keys_v1(
     p_relation text, p_side text, p_bucket smallint, p_after text, p_limit integer,
     OUT o_rows integer, OUT o_after text, OUT o_buckets smallint[], OUT o_keys text[]
 )
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF p_relation = 'account' THEN
@@ -171,7 +171,7 @@ $$;
 CREATE OR REPLACE FUNCTION ni.walk_note_v1(
     p_bucket smallint, p_note bigint, p_limit integer, OUT o_keys integer, OUT o_ended boolean
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
@@ -215,7 +215,7 @@ CREATE OR REPLACE FUNCTION ni.resync_night_copy_v1(
     p_bucket smallint, p_after bigint, p_limit integer,
     OUT o_mode text, OUT o_last bigint, OUT o_keys integer
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_nestloop = off SET enable_mergejoin = off SET enable_hashjoin = on SET jit = off
 AS $$
@@ -269,7 +269,7 @@ $$;
 -- its lock on night.changed until its transaction ends. So: the newest id first, then who holds
 -- that lock, then, in a later snapshot, the notes. Returns whether none is left.
 CREATE OR REPLACE FUNCTION ni.settle_night_copy_v1(p_worked boolean) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
@@ -308,7 +308,7 @@ CREATE OR REPLACE FUNCTION ni.check_night_copy_v1(
     p_relation text, p_side text, p_bucket smallint, p_after text, p_limit integer,
     p_note boolean, OUT o_mode text, OUT o_rows integer, OUT o_after text, OUT o_keys text[]
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET jit = off
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
     v_buckets smallint[];
@@ -337,7 +337,7 @@ $$;
 
 -- About how many keys a full copy looks at, on both sides.
 CREATE OR REPLACE FUNCTION ni.night_copy_size_v1() RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN (SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
@@ -349,7 +349,7 @@ $$;
 
 -- A full copy: everything is noted. Returns the mode; by night nothing is done.
 CREATE OR REPLACE FUNCTION ni.rebuild_night_copy_v1() RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_mode text;

@@ -19,7 +19,7 @@
 CREATE OR REPLACE FUNCTION ni.enter_unload_v1(
     p_client text, p_packet text, OUT o_closed boolean, OUT o_number integer
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     BEGIN
@@ -57,7 +57,7 @@ CREATE OR REPLACE FUNCTION ni.take_postings_v1(
     p_client text, p_packet text, p_status text, p_number integer, p_only uuid[],
     p_limit integer
 ) RETURNS tid[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -67,14 +67,11 @@ DECLARE
     v_rows   bigint;
 BEGIN
     SELECT array_agg(t.place), array_agg(u.kept) INTO v_places, v_kept
-      FROM (SELECT n.bucket, n.posting_id, n.ctid AS kept
-              FROM ni.unbooked AS n
-             WHERE n.bucket = ANY (ni.buckets_v1()) AND n.client = p_client
-               AND n.packet = p_packet AND n.status = p_status
-               AND (p_only IS NULL
-                    OR n.posting_id IN (SELECT o.id FROM unnest(p_only) AS o (id)))
-             ORDER BY n.posting_id
-             LIMIT p_limit) AS u
+      FROM (SELECT n.bucket, n.posting_id, n.kept
+              FROM ni.postings_of_run_v1(p_client, p_packet, p_status, p_limit) AS n
+             WHERE p_only IS NULL
+                OR n.posting_id IN (SELECT o.id FROM unnest(p_only) AS o (id))
+             ORDER BY n.posting_id) AS u
      CROSS JOIN LATERAL (
         SELECT p.ctid AS place FROM ni.posting AS p
          WHERE p.bucket = u.bucket AND p.posting_id = u.posting_id AND p.packet = p_packet
@@ -92,7 +89,8 @@ BEGIN
 END
 $$;
 
--- The two sides of postings; amounts are signed. Inlined where it is named.
+-- The two sides of postings; amounts are signed. A legal reference is the order against the side's
+-- first account. Inlined where it is named.
 CREATE OR REPLACE FUNCTION ni.legs_v1(p_places tid[])
 RETURNS TABLE (
     posting_id uuid, ordinal integer, side text, account text, customer boolean,
@@ -102,18 +100,20 @@ RETURNS TABLE (
 LANGUAGE sql STABLE
 AS $$
     SELECT p.posting_id, 1, 'debit', p.debit_account, p.debit_customer, -p.amount, p.currency,
-           p.value_date, p.link_id, p.reference, p.narrative, p.legal_reference
+           p.value_date, p.link_id, p.reference, p.narrative,
+           CASE WHEN NOT p.debit_redirected THEN p.legal_reference END
       FROM ni.posting AS p WHERE p.ctid = ANY (p_places)
     UNION ALL
     SELECT p.posting_id, 2, 'credit', p.credit_account, p.credit_customer, p.amount,
-           p.currency, p.value_date, p.link_id, p.reference, p.narrative, p.legal_reference
+           p.currency, p.value_date, p.link_id, p.reference, p.narrative,
+           CASE WHEN NOT p.credit_redirected THEN p.legal_reference END
       FROM ni.posting AS p WHERE p.ctid = ANY (p_places)
 $$;
 
 -- What postings bring to each account that they name and ask of it: the net of its legs, and
 -- whether a block of a side would concern one of them.
 CREATE OR REPLACE FUNCTION ni.nets_v1(p_places tid[]) RETURNS ni.account_net_v1[]
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -131,13 +131,15 @@ $$;
 -- it holds others can be part of a deadlock, and the server may choose the core as its victim.
 -- What another transaction holds is asked for again every 5 ms, as long as the session's
 -- lock_timeout says, or half of it: of two runs that hold rows of each other one gives way first.
-CREATE OR REPLACE FUNCTION ni.lock_core_accounts_v1(p_accounts text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+-- Returns those that the core does not have.
+CREATE OR REPLACE FUNCTION ni.lock_core_accounts_v1(p_accounts text[]) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     v_left  text[] := p_accounts;
+    v_all   text[] := '{}';
     v_got   text[];
     v_tries integer := extract(epoch FROM current_setting('lock_timeout')::interval)
                        * 200 * (0.5 + random() / 2);
@@ -148,6 +150,7 @@ BEGIN
                  WHERE a.account = ANY (v_left)
                  ORDER BY a.account
                    FOR NO KEY UPDATE SKIP LOCKED) AS l;
+        v_all := v_all || v_got;
         EXIT WHEN cardinality(v_got) = cardinality(v_left);
         -- In a later statement, those that are there and were not had.
         SELECT array_agg(a.account) INTO v_left
@@ -162,6 +165,11 @@ BEGIN
         v_tries := v_tries - 1;
         PERFORM pg_sleep(0.005);
     END LOOP;
+    IF cardinality(v_all) = cardinality(p_accounts) THEN
+        RETURN '{}';
+    END IF;
+    RETURN ARRAY(SELECT p.account FROM unnest(p_accounts) AS p (account)
+                  WHERE p.account NOT IN (SELECT g.account FROM unnest(v_all) AS g (account)));
 END
 $$;
 
@@ -174,7 +182,7 @@ CREATE OR REPLACE FUNCTION ni.judge_v1(
     p_failed ni.verdict_v1[], OUT o_verdicts ni.verdict_v1[], OUT o_at timestamptz,
     OUT o_snapshot pg_snapshot
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = off
 SET enable_seqscan = off SET enable_hashjoin = on SET enable_mergejoin = off
 AS $$
@@ -239,7 +247,7 @@ $$;
 CREATE OR REPLACE FUNCTION ni.broken_links_v1(
     p_client text, p_packet text, p_places tid[], p_found uuid[]
 ) RETURNS SETOF uuid
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = off
 SET enable_seqscan = off SET enable_hashjoin = on SET enable_mergejoin = off
 AS $$
@@ -267,16 +275,23 @@ CREATE OR REPLACE FUNCTION ni.sort_out_v1(
     OUT o_good tid[], OUT o_nets ni.account_net_v1[], OUT o_bad tid[],
     OUT o_verdicts ni.verdict_v1[], OUT o_at timestamptz, OUT o_snapshot pg_snapshot
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = off
 SET enable_seqscan = off SET enable_hashjoin = on SET enable_mergejoin = off
 AS $$
+DECLARE
+    v_missing text[];
 BEGIN
     o_nets := ni.nets_v1(p_places);
-    PERFORM ni.lock_core_accounts_v1(
+    v_missing := ni.lock_core_accounts_v1(
         ARRAY(SELECT DISTINCT n.account FROM unnest(o_nets) AS n WHERE n.customer));
     SELECT j.o_verdicts, j.o_at, j.o_snapshot INTO o_verdicts, o_at, o_snapshot
       FROM ni.judge_v1(p_client, p_packet, p_places, o_nets, p_failed) AS j;
+    IF v_missing <> '{}' AND EXISTS (SELECT FROM core.account AS a
+                                      WHERE a.account = ANY (v_missing)) THEN
+        RAISE EXCEPTION 'a customer''s account has come back since the locks'
+            USING ERRCODE = 'NI003';
+    END IF;
     o_good := p_places;
     o_bad := '{}';
     IF o_verdicts <> '{}' THEN
@@ -299,7 +314,7 @@ CREATE OR REPLACE FUNCTION ni.unload_v1(
     p_client text, p_packet text, p_number integer, p_accepted boolean, p_by text,
     p_places tid[], p_failed ni.verdict_v1[]
 ) RETURNS ni.unload
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v         record;
@@ -347,7 +362,7 @@ CREATE OR REPLACE FUNCTION ni.unload_packet_v1(
     p_client text, p_packet text, p_number integer, p_accepted boolean, p_by text,
     p_failed ni.verdict_v1[], p_only uuid[], p_limit integer
 ) RETURNS SETOF ni.unload
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_places tid[];

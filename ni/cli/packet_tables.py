@@ -1,6 +1,7 @@
 """What `ni packet` prints: documents of the API as lines and tables.
 
-Nothing is cut on a narrow terminal: ids keep their place, everything else goes on in a next line.
+Nothing is cut on a narrow terminal: ids and statuses keep their place, everything else goes on in
+a next line.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from rich.table import Column, Table
 Document = Mapping[str, Any]
 
 _ID_CHARACTERS: Final = 36
+_STATUS_CHARACTERS: Final = len("awaiting_acceptance")
 
 
 def packets(documents: Iterable[Document]) -> Table:
     """Packets, a line each."""
-    table = _table("client", "packet", "status", "postings", "totals", "runs")
+    table = _table("client", "packet", _whole("status"), "postings", "totals", "runs")
     for one in documents:
         table.add_row(
             escape(one["client"]),
@@ -42,7 +44,7 @@ def packet(document: Document) -> list[RenderableType]:
     head.add_row("since", document["created_at"])
     if not document["unloads"]:
         return [head]
-    runs = _table("run", "at", "status", "booked", "problems")
+    runs = _table("run", "at", _whole("status"), "booked", "problems")
     for run in document["unloads"]:
         runs.add_row(
             str(run["number"]),
@@ -56,7 +58,7 @@ def packet(document: Document) -> list[RenderableType]:
 
 def postings(documents: Iterable[Document]) -> Table:
     """Postings: what moves, its status and texts."""
-    table = _table(_id("posting"), "what", "status")
+    table = _table(_id("posting"), "what", _whole("status"))
     for one in documents:
         texts = " ".join(text for text in (one["reference"], one["narrative"]) if text)
         lines = [f"{_movement(one)}, value date {one['value_date']}", texts]
@@ -114,6 +116,10 @@ def _table(*columns: str | Column) -> Table:
 
 def _id(title: str) -> Column:
     return Column(title, no_wrap=True, min_width=_ID_CHARACTERS)
+
+
+def _whole(title: str) -> Column:
+    return Column(title, no_wrap=True, min_width=_STATUS_CHARACTERS)
 
 
 def _movement(one: Document) -> str:

@@ -276,7 +276,7 @@ def _tell_outcome(report: ReplayReport, outcome: Outcome, currency: str) -> None
     )
     typer.echo(
         f"NI: {outcome.pending_accounts} of {outcome.accounts} accounts pending, "
-        f"debits {posted}, credits {posted} {currency}"
+        f"postings of {posted} {currency}"
     )
     typer.echo(
         f"core: {outcome.different_balances} balances other than the statement's, "

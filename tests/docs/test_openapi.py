@@ -54,6 +54,7 @@ def test_bodies_are_those_of_the_models(document: Any) -> None:
         assert schema["properties"].keys() == route.body.model_fields.keys()
         required = {n for n, field in route.body.model_fields.items() if field.is_required()}
         assert set(schema.get("required", ())) == required
+        assert operation["requestBody"]["required"] is bool(required), route.name
         assert schema["additionalProperties"] is False
 
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from ni.engine import Engine, Lane, Unit
+from ni.engine import Engine, Lane
+from ni.queues import Unit
 from ni.turns import End
 from tests.engine.world import World, debit, decisions, made
 

@@ -197,6 +197,9 @@ async def test_an_expiry_between_the_locks_of_two_buckets(world: World) -> None:
     outcomes = set()
     for tick in range(2, 12):
         name = await world.open_in(2, balance=100)
+        await world.engine.submit(
+            debit(name, 101, credit=other)
+        )  # refused; both have positions now
         expires_at = await world.owner.fetchval("select ni.clock()") + tick * SECOND
         made(await world.engine.submit(hold(name, 100, expires_at=expires_at)))
         answer = await world.engine.submit(debit(name, 100, credit=other))

@@ -68,4 +68,4 @@ async def test_what_waits_for_a_turn_shares_a_transaction(world: World) -> None:
 
 
 def _lane(engine: Engine, account: str) -> object:
-    return engine._lane_of(debit(account, 1))
+    return engine._queue_of(debit(account, 1))

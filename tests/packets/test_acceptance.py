@@ -60,6 +60,53 @@ async def test_the_problems_of_a_run_are_those_of_both_its_verdicts(desk: Desk) 
     assert len(accepted["problems"]) == 2
 
 
+async def test_a_run_keeps_both_its_verdicts(desk: Desk) -> None:
+    [account, arrested] = await desk.world.open(2, balance=100_00)
+    for name in (account, arrested):
+        await desk.post(name, 10_00)
+    await desk.world.bank.block(arrested, "debit")
+    await desk.unload(accepted=False)
+    run = "select verdict_at, verdict_snapshot, decided_at, decided_snapshot from ni.unload"
+    first = await desk.world.owner.fetchrow(run)
+    [told] = (await desk.packet())["unloads"]
+    made(await desk.accept())
+    second = await desk.world.owner.fetchrow(run)
+    assert first is not None
+    assert second is not None
+    assert tuple(second)[:2] == tuple(first)[:2]
+    assert tuple(first)[2:] == (None, None)
+    assert second["decided_at"] > second["verdict_at"]
+    assert second["decided_snapshot"] is not None
+    [told_later] = (await desk.packet())["unloads"]
+    assert told_later["at"] == told["at"]
+
+
+@pytest.mark.parametrize("decision", ["accept", "reject", "none"])
+async def test_an_unload_is_told_once(desk: Desk, decision: str) -> None:
+    [account] = await desk.world.open()
+    await desk.post(account, 10_00)
+    await desk.unload(accepted=False)
+    if decision != "none":
+        made(await (desk.accept() if decision == "accept" else desk.reject()))
+    told = await desk.world.owner.fetch("select type, detail from ni.outbox where packet = 'p'")
+    booked = [("ni.posting.booked", None)] if decision == "accept" else []
+    assert sorted(tuple(row) for row in told) == [
+        ("ni.packet.unloaded", "awaiting_acceptance"), *booked,
+    ]  # fmt: skip
+
+
+async def test_nothing_pending_does_not_call_a_run_that_waits_booked(desk: Desk) -> None:
+    [account] = await desk.world.open()
+    await desk.post(account, 10_00)
+    for booked in (1, 0):
+        run = await desk.unload(accepted=False)
+        assert (run["number"], run["status"]) == (1, "awaiting_acceptance")
+        assert run["booked"] == booked
+    made(await desk.accept())
+    again = await desk.unload()
+    assert (again["number"], again["status"], again["booked"]) == (1, "booked", 0)
+
+
 async def test_rejecting_makes_postings_pending_again(desk: Desk) -> None:
     [account] = await desk.world.open(balance=100_00)
     posting = await desk.post(account, 10_00)

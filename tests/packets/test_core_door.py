@@ -9,10 +9,12 @@ import asyncpg
 import pytest
 
 from ni.decisions import Decision
+from ni.session import connected
 from tests.engine.world import debit, hold
 from tests.packets.desk import Desk
 
 ROUNDS = 60
+WAITS = "select exists (select from pg_locks where pid = $1 and not granted)"
 
 
 async def test_it_tells_what_is_available(desk: Desk) -> None:
@@ -29,6 +31,41 @@ async def test_it_tells_what_is_available(desk: Desk) -> None:
             await core.fetchval("select ni.lock_available($1)", account)
     finally:
         await core.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("delete from core.account", id="deleted"),
+        pytest.param("update core.account set kind = 'internal'", id="internal"),
+    ],
+)
+async def test_a_customer_of_the_past_has_nothing_available(desk: Desk, change: str) -> None:
+    """NI's position of the account is there still."""
+    [account] = await desk.world.open(balance=100_00)
+    await desk.post(account, 30_00)
+    await desk.world.owner.execute(f"{change} where account = $1", account)
+    async with connected(desk.world.database.core_dsn) as core:
+        with pytest.raises(asyncpg.NoDataFoundError):
+            await core.fetchval("select ni.lock_available($1)", account)
+
+
+async def test_who_waits_for_the_cores_row_holds_up_no_decision(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    async with (
+        connected(desk.world.database.core_dsn) as core,
+        desk.world.stranger() as packet,
+    ):
+        pid = core.get_server_pid()
+        async with packet.transaction():
+            await packet.execute("select from core.account where account = $1 for update", account)
+            asked = asyncio.create_task(core.fetchval("select ni.lock_available($1)", account))
+            async with asyncio.timeout(10):
+                while not await packet.fetchval(WAITS, pid):
+                    await asyncio.sleep(0.005)
+            async with asyncio.timeout(2):
+                await desk.post(account, 10_00)
+        assert await asked == 90_00
 
 
 async def test_the_same_money_is_never_spent_twice(desk: Desk) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ni.decisions import Decision
-from ni.errors import BrokenPromise, Unavailable
+from ni.errors import Unavailable
 from ni.packets import Packets
 from tests.engine.world import CASH, made
 from tests.packets.desk import Desk, open_desk, order
@@ -166,16 +166,44 @@ async def test_an_acceptance_whose_every_posting_the_core_refuses_leaves_none(de
     assert (await desk.packet())["status"] == "problems"
 
 
-async def test_an_acceptance_that_the_core_refuses_as_a_whole_is_undone(desk: Desk) -> None:
-    """No posting is to blame: found one by one they would all pass."""
+async def test_what_is_refused_only_together_is_booked_as_far_as_it_goes(desk: Desk) -> None:
+    """Each alone would pass: the last one that does not fit beside the others is the problem."""
+    names = await desk.world.open(4)
+    postings = [await desk.post(name, 1_00) for name in names]
+    await desk.world.owner.execute(
+        f"alter table core.account add constraint odd check (account <> '{CASH}' or balance < 400)"
+    )
+    run = await desk.unload()
+    assert (run["booked"], run["problems_total"]) == (3, 1)
+    assert await desk.statuses(*postings) == ["booked", "booked", "booked", "problem"]
+    assert await desk.core_balance(CASH) == 3_00
+
+
+async def test_an_acceptance_that_is_refused_only_together_leaves_the_last(desk: Desk) -> None:
     names = await desk.world.open(2)
-    for name in names:
-        await desk.post(name, 1_00)
+    postings = [await desk.post(name, 1_00) for name in names]
     await desk.unload(accepted=False)
     await desk.world.owner.execute(
         f"alter table core.account add constraint odd check (account <> '{CASH}' or balance < 200)"
     )
-    with pytest.raises(BrokenPromise, match="odd"):
-        await desk.accept()
-    assert (await desk.packet())["status"] == "awaiting_acceptance"
-    assert [await desk.core_balance(name) for name in names] == [1000_00, 1000_00]
+    run = made(await desk.accept())
+    assert (run["status"], run["booked"], run["problems_total"]) == ("partly_booked", 1, 1)
+    assert await desk.statuses(*postings) == ["booked", "problem"]
+    assert [await desk.core_balance(name) for name in names] == [999_00, 1000_00]
+    assert await desk.world.bank.faults() == []
+
+
+async def test_what_the_core_tests_at_the_commit_is_found_too(desk: Desk) -> None:
+    names = await desk.world.open(4)
+    for name in names:
+        await desk.post(name, 1_00, narrative=name)
+    await desk.world.owner.execute(
+        "create function public.odd() returns trigger language plpgsql as $$ begin"
+        f" if new.narrative = '{names[2]}' then raise 'the core does not like it'; end if;"
+        " return null; end $$;"
+        "create constraint trigger odd after insert on core.entry"
+        " deferrable initially deferred for each row execute function public.odd()"
+    )
+    run = await desk.unload()
+    assert (run["booked"], run["problems_total"]) == (3, 1)
+    assert run["problems"][0]["code"] == "core_error"

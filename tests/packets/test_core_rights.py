@@ -1,4 +1,7 @@
-"""The core's own role writes its own entries, and nothing that passes for one of NI's packets."""
+"""The core's own role writes its own entries, and nothing that passes for one of NI's packets.
+
+Neither it nor the engine's role becomes the owner by what it puts into its session's own schema.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from ni.packets import ENTER, UNLOAD
 from ni.session import connected
+from tests.engine.world import CLIENT, FEES
 from tests.packets.desk import Desk
 
 _HERE: Final = Path(__file__).parent
 FORGED_PACKET: Final = (_HERE / "forged_packet.sql").read_text()
 OWN_ENTRY: Final = (_HERE / "own_entry.sql").read_text()
+CORE_INTRUDER: Final = (_HERE / "core_intruder.sql").read_text()
+ENGINE_INTRUDER: Final = (_HERE / "engine_intruder.sql").read_text()
 POSTING: Final = UUID("01a20000-0000-7000-8000-000000000000")
 THROUGH_NI: Final = "through NI alone"
 
@@ -77,3 +84,24 @@ async def test_names_of_accounts_are_still_tested(core: asyncpg.Connection, name
     ):
         with pytest.raises(asyncpg.CheckViolationError):
             await core.execute(statement, name)
+
+
+async def test_the_core_s_role_does_not_become_the_owner(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    async with connected(desk.world.database.core_dsn) as core:
+        await core.execute(CORE_INTRUDER)
+        assert await core.fetchval("select ni.lock_available($1)", account) == 100_00
+    assert await desk.world.owner.fetchval("select count(*) from core.packet") == 0
+
+
+async def test_the_engine_s_role_does_not_become_the_owner(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=100_00)
+    await desk.post(account, 10_00)
+    async with connected(desk.world.database.engine_dsn) as engine, engine.transaction():
+        await engine.execute(ENGINE_INTRUDER)
+        row = await engine.fetchrow(ENTER, CLIENT, "p")
+        assert row is not None
+        last = row["o_number"]
+        await engine.fetch(UNLOAD, CLIENT, "p", last + 1, True, CLIENT, [], None, 10)
+    assert await desk.core_balance(account) == 90_00
+    assert await desk.core_balance(FEES) == 0

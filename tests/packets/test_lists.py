@@ -70,3 +70,17 @@ async def test_a_page_looks_at_so_many_and_no_more(
     await _packets(desk)
     names, pages = await _named(desk, "open", 1)
     assert (names, pages) == (["e-open"], 3)
+
+
+async def test_packets_of_the_past_are_not_looked_at_for_an_open_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packet_reads, "NAMES_LOOKED_AT_MAX", 2)
+    [account] = await desk.world.open()
+    for name in ("a", "b", "c"):
+        await desk.post(account, 1_00, packet=name)
+        await desk.unload(name)
+    await desk.post(account, 1_00, packet="d")
+    documents, last = await desk.reads.packets("tester", "open", "", 1)
+    assert [json.loads(document)["packet"] for document in documents] == ["d"]
+    assert last is None

@@ -241,3 +241,19 @@ async def test_everything_adds_up(door: Door) -> None:
         " where coalesce(u.booked, 0) <> coalesce(p.booked, 0)"
     )
     assert differing == []
+
+
+async def test_a_body_without_fields_may_be_left_out(door: Door) -> None:
+    packet = fresh("am")
+    await door.post(await door.open(), "1.00", packet)
+    path = f"/v1/packets/{packet}"
+    unloaded = await door["cash"].send(f"{path}/unload", b"", fresh_key())
+    assert (unloaded.status, unloaded.body["booked"]) == (200, 1)
+    same, key = fresh("am"), fresh_key()
+    await door.post(await door.open(), "1.00", same)
+    first = await door["cash"].send(f"/v1/packets/{same}/unload", b"", key)
+    again = await door["cash"].send(f"/v1/packets/{same}/unload", b"{}", key)
+    assert again.replayed
+    assert again.content == first.content
+    missing = await door["chief"].send(f"{path}/reject?client=cash", b"", fresh_key())
+    assert (missing.status, missing.body["errors"][0]["field"]) == (422, "reason")

@@ -83,7 +83,7 @@ async def test_a_run_that_does_not_wait(door: Door) -> None:
 
 
 SHAPES = [
-    b"", b"null", b"[]", b"5", b'"x"', b"{", b"{}{}", b"\xff\xfe", b'{"a": NaN}', b'{"more": 1}',
+    b" ", b"null", b"[]", b"5", b'"x"', b"{", b"{}{}", b"\xff\xfe", b'{"a": NaN}', b'{"more": 1}',
     b'{"number": 1, "number": 1}', b"[" * 20 + b"]" * 20, b'{"a":' * 5000 + b"1" + b"}" * 5000,
     b"{" + b" " * 70_000 + b"}",
 ]  # fmt: skip
@@ -107,7 +107,7 @@ FIELDS_OF = {
 
 def hostile(end: str, valid: dict[str, Any]) -> list[bytes]:
     """Bodies that are wrong for an endpoint."""
-    found = [*SHAPES]
+    found = [*SHAPES] if end in ("unload", "accept") else [b"", *SHAPES]
     for field in FIELDS_OF[end]:
         rest = {name: value for name, value in valid.items() if name != field}
         head = json.dumps(rest)[:-1] + (", " if rest else "")

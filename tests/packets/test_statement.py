@@ -10,6 +10,7 @@ import pytest
 from ni.core_ledger import core_session
 from ni.core_statement import Statement, read_statement
 from ni.errors import NiError
+from ni.sql import query
 from tests.engine.world import CASH, made
 from tests.packets.desk import Desk
 
@@ -106,6 +107,22 @@ async def test_periods_are_half_open(desk: Desk) -> None:
     assert (after.opening, after.closing, after.entries) == (100_15, 100_15, ())
     newest = await _read(desk, account, limit=1)
     assert (newest.opening, newest.closing, len(newest.entries)) == (100_09, 100_15, 1)
+
+
+async def test_the_newest_entries_are_found_without_sorting_all(desk: Desk) -> None:
+    [account] = await desk.world.open(balance=0)
+    for day in range(1, 29):
+        await _book(desk, account, day, date(1993, 1, day))
+    statement = await _read(desk, account, limit=3)
+    assert [entry.amount for entry in statement.entries] == [26, 27, 28]
+    assert (statement.opening, statement.closing) == (325, 406)
+    plan = await desk.world.owner.fetch(
+        "explain (analyze, timing off, costs off) " + query("core_statement"),
+        account, None, None, 3,
+    )  # fmt: skip
+    told = "\n".join(row[0] for row in plan)
+    assert "top-N heapsort" in told, told
+    assert "rows=28.00" not in told.partition("WindowAgg")[2].partition("top-N")[0], told
 
 
 async def test_accounts_without_entries_and_no_accounts(desk: Desk) -> None:

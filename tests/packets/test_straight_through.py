@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ni.straight_through import StraightThrough
@@ -111,3 +112,49 @@ async def test_a_retried_problem_goes_through_again(desk: Desk) -> None:
     await worker.step()
     assert await desk.core_balance(account) == 99_00
     assert (await desk.packet(problem["packet"]))["counts"]["booked"] == 1
+
+
+async def test_packets_of_one_instant_have_names_of_their_own(desk: Desk) -> None:
+    """Ids of one instant may differ in their last bytes only."""
+    [account] = await desk.world.open(balance=100_00)
+    for last in range(2):
+        posting = await desk.post(account, 1_00, packet=None, straight_through=True)
+        for table in ("posting", "unbooked"):
+            await desk.world.owner.execute(
+                f"update ni.{table} set posting_id = $2 where posting_id = $1",
+                posting,
+                UUID(f"01a20000-0000-7000-8000-00000000000{last}"),
+            )
+        await _worker(desk).step()
+    rows = await desk.world.owner.fetch("select distinct packet from ni.posting")
+    assert len(rows) == 2
+    assert all(len(row["packet"]) <= 64 for row in rows)
+
+
+async def test_a_posting_whose_row_in_the_queue_is_gone_is_not_named(desk: Desk) -> None:
+    """Half a grouping is none: the posting would have a packet that never finds it."""
+    [account] = await desk.world.open(balance=100_00)
+    await _post(desk, account, 1_00)
+    await desk.world.owner.execute(
+        "create function public.lose() returns trigger language plpgsql as"
+        " $$ begin return null; end $$;"
+        "create trigger lose before update on ni.unbooked for each row"
+        " execute function public.lose()"
+    )
+    with pytest.raises(asyncpg.PostgresError, match="unbooked rows written: 0, decided: 1"):
+        await _worker(desk).step()
+    assert await desk.world.owner.fetchval("select packet from ni.posting") is None
+
+
+async def test_a_posting_that_another_transaction_holds_is_left_to_it(desk: Desk) -> None:
+    held, free = await desk.world.open(2, balance=100_00)
+    posting = await desk.post(held, 1_00, packet=None, straight_through=True)
+    await _post(desk, free, 1_00)
+    worker = _worker(desk)
+    async with desk.world.stranger() as holder, holder.transaction():
+        await holder.execute("select from ni.posting where posting_id = $1 for update", posting)
+        async with asyncio.timeout(5):
+            assert (await worker.step()).postings == 1
+        assert await desk.core_balance(free) == 99_00
+    await worker.step()
+    assert await desk.core_balance(held) == 99_00

@@ -42,7 +42,8 @@ TAKEN: Final = (
     " where p.home and p.packet = $1 and p.unload_number = $2 and p.posting_id <> all ($4)"
 )
 RUN: Final = (
-    "select *, xmin::text as xid, verdict_snapshot::text as seen from ni.unload"
+    "select xmin::text as xid, coalesce(decided_at, verdict_at) as judged_at,"
+    " coalesce(decided_snapshot, verdict_snapshot)::text as seen from ni.unload"
     " where packet = $1 and number = $2"
 )
 LINES: Final = (
@@ -104,11 +105,11 @@ class Storm:
         async with self.desk.world.stranger() as owner:
             row = await owner.fetchrow(RUN, packet, number)
             assert row is not None
-            taken = await owner.fetch(TAKEN, packet, number, row["verdict_at"], not_taken)
+            taken = await owner.fetch(TAKEN, packet, number, row["judged_at"], not_taken)
         asked = [Asked.of(posting) for posting in taken]
         said = {p["posting_id"]: (p["code"], p["detail"]) if p["code"] else None for p in taken}
         assert all((p["status"] == "problem") == (p["code"] is not None) for p in taken)
-        run = Run(int(row["xid"]), Snapshot.parse(row["seen"]), row["verdict_at"], asked, said)
+        run = Run(int(row["xid"]), Snapshot.parse(row["seen"]), row["judged_at"], asked, said)
         self.runs.append(run)
         return run
 
@@ -121,7 +122,8 @@ class Storm:
             while not stop.is_set():
                 name = CASH if random.random() < 0.03 else random.choice(self.names)
                 what = random.choice(list(THROWN))
-                with suppress(NiError):  # it was closed already, or had no block
+                # it was closed already, had no block, or is just gone
+                with suppress(NiError, asyncpg.ForeignKeyViolationError):
                     await THROWN[what](core if what in LOCK_FIRST else owner, name)
                     self.thrown[what] += 1
                 await asyncio.sleep(random.uniform(0, 0.01))
@@ -141,7 +143,13 @@ class Storm:
         """Everything is lifted and opened, every problem is pending again."""
         owner = self.desk.world.owner
         await owner.execute("delete from core.block")
-        await owner.execute("update core.account set status = 'active', currency = 'CZK'")
+        await owner.execute(
+            "update core.account set status = 'active', currency = 'CZK',"
+            " kind = case account when $1 then 'internal' else 'customer' end"
+            " where account = any ($2)",
+            CASH,
+            [CASH, *self.names],
+        )
         for problem in await self.desk.problems():
             made(await self.desk.settle(UUID(problem["posting_id"]), "retry"))
 
@@ -193,12 +201,33 @@ async def _block_unlocked(session: asyncpg.Connection, name: str) -> None:
     )
 
 
+async def _kind(session: asyncpg.Connection, name: str) -> None:
+    kind = random.choice(("customer", "customer", "internal"))
+    if name != CASH:
+        await session.execute("update core.account set kind = $2 where account = $1", name, kind)
+
+
+async def _lose(session: asyncpg.Connection, name: str) -> None:
+    """The account goes and comes back, with what it had, in another transaction."""
+    if name == CASH:
+        return
+    async with session.transaction():
+        await session.execute("delete from core.block where account = $1", name)
+        gone = await session.fetchrow(
+            "delete from core.account where account = $1 returning *", name
+        )
+    await asyncio.sleep(random.uniform(0, 0.02))
+    if gone is not None:
+        await session.execute("insert into core.account select ($1::core.account).*", tuple(gone))
+
+
 LOCK_FIRST: Final = {
     "block": _block, "moment": _block_for_a_moment, "unblock": _unblock, "close": _close,
     "limit": _limit,
 }  # fmt: skip
 THROWN: Final = LOCK_FIRST | {
     "reopen": _reopen, "currency": _currency, "unlocked": _block_unlocked, "freed": _unblock,
+    "kind": _kind, "lose": _lose,
 }  # fmt: skip
 
 
@@ -229,7 +258,7 @@ async def test_every_verdict_is_the_contracts(database: Database) -> None:
         log = [Line.of(row) for row in await storm.desk.world.owner.fetch(LINES)]
         assert_verdicts(storm.runs, log)
         assert_before_or_after(storm.runs, log, set(storm.names))
-        assert storm.thrown.keys() >= {"block", "close", "limit", "unlocked"}
+        assert storm.thrown.keys() >= {"block", "close", "limit", "unlocked", "kind", "lose"}
         assert await storm.desk.world.bank.faults() == []
 
 
@@ -271,16 +300,24 @@ def assert_verdicts(runs: list[Run], log: list[Line]) -> None:
                 account = said[1].partition(":")[0]
                 assert (said[0], account) in faults, (posting, said, faults)
             codes[said[0] if said else "booked"] += 1
-    assert {"booked", "account_blocked", "account_closed", "linked_problem"} <= set(codes), codes
+    assert set(codes) >= {
+        "booked", "account_blocked", "account_closed", "account_not_found",
+        "account_kind_mismatch", "linked_problem",
+    }, codes  # fmt: skip
 
 
 def assert_before_or_after(runs: list[Run], log: list[Line], customers: set[str]) -> None:
-    """Changes that lock the account first are seen by the verdict, or themselves see the run."""
+    """Changes that lock the account first are seen by the verdict, or themselves see the run.
+
+    Nothing is booked on an account that the verdict did not find.
+    """
     after = 0
     for run in runs:
-        touched = {side[0] for asked in run.taken for side in (asked.debit, asked.credit)}
+        there = Core.at(log, run.snapshot).accounts.keys()
+        sides = {side[0] for asked in run.taken for side in (asked.debit, asked.credit)}
+        touched = sides & customers & there
         for line in log:
-            if line.made_by == "ni_core" and line.account in touched & customers:
+            if line.made_by == "ni_core" and line.account in touched:
                 seen = run.snapshot.sees(line.xid)
                 assert seen or line.seen.sees(run.xid), (run.xid, run.snapshot, line)
                 after += not seen

@@ -136,6 +136,21 @@ async def test_the_engine_may_do_what_decisions_need(owner: asyncpg.Connection) 
         assert not can_create, schema
 
 
+async def test_functions_of_the_owner_look_last_into_the_callers_own_schema(
+    owner: asyncpg.Connection,
+) -> None:
+    """Unnamed, pg_temp is searched first: what a caller has put there would run as the owner."""
+    found = await owner.fetch(
+        "select p.oid::regprocedure::text as name,"
+        " (select substring(c from '^search_path=(.*)$') from unnest(proconfig) as c"
+        "   where c like 'search_path=%') as path"
+        " from pg_proc as p where prosecdef and pronamespace <> 'pg_catalog'::regnamespace"
+    )
+    assert len(found) >= 15
+    for row in found:
+        assert str(row["path"]).split(", ")[-1] == "pg_temp", (row["name"], row["path"])
+
+
 async def test_the_core_may_not_touch_ni(owner: asyncpg.Connection) -> None:
     may = "select has_table_privilege('ni_core', $1, $2)"
     for table in HOT | {"client", "mode", "gate"}:

@@ -175,8 +175,8 @@ async def test_changes_find_their_rows(session: asyncpg.Connection) -> None:
     for holds, postings in (("holds", "none"), ("none", "postings")):
         hold = f"array[row('{HOLD}', 'active', 'released', 1, 0, 1, null, 0, 1, 1, now())]"
         posting = (
-            f"array[row('{HOLD}', 'pending', 'cancelled', 'A', 'B', true, false, 0, 1, 0, 1, 1,"
-            " now(), 'x', null)]"
+            f"array[row('{HOLD}', 'pending', 'cancelled', 'A', 'B', true, false, false, false,"
+            " 0, 1, 0, 1, 1, now(), 'x', null, null)]"
         )
         with pytest.raises(asyncpg.PostgresError, match="rows written: 0"):
             await session.execute(

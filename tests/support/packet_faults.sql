@@ -48,7 +48,7 @@ select packet || ' run ' || number || ' ' || status || ': ' || booked || ' booke
        || ' found; told ' || told || ' times'
 from run
 where booked <> postings_found or problems <> problems_found
-      or told <> 1 + (decided_by is not null and status <> 'rejected')::int
+      or told <> 1
 union all
 select 'core packet ' || c.packet || ' run ' || c.number || ' is ' || c.status || ', the run is '
        || coalesce(u.status, 'missing')
@@ -73,12 +73,20 @@ from (select p.posting_id, p.status, count(r.posting_id) as open
       where p.home group by p.posting_id, p.status) found
 where open <> (status = 'problem')::int
 union all
-select p.posting_id || ': its second row is ' || p.status || ', the first ' || h.status
-from ni.posting p join ni.posting h using (posting_id)
-where h.home and not p.home
-      and (p.status <> h.status
-           or h.status in ('booked', 'awaiting_acceptance')
-              and p.unload_number is distinct from h.unload_number)
+select s.posting_id || ': its second row is ' || coalesce(p.status, 'missing') || ', the first '
+       || s.status
+from (select distinct h.posting_id, h.bucket as home, h.status, h.packet, h.unload_number,
+             crc32(convert_to(l.account, 'UTF8')) % i.buckets as bucket
+      from ni.posting h
+      cross join ni.installation i
+      cross join lateral (values (h.debit_account, h.debit_customer),
+                                 (h.credit_account, h.credit_customer)) as l (account, customer)
+      where h.home and l.customer) s
+left join ni.posting p on p.posting_id = s.posting_id and p.bucket = s.bucket and not p.home
+where s.bucket <> s.home
+      and (p.status is distinct from s.status or p.packet is distinct from s.packet
+           or s.status in ('booked', 'awaiting_acceptance')
+              and p.unload_number is distinct from s.unload_number)
 union all
 select p.posting_id || ': is ' || p.status || ', told booked ' || o.told || ' times'
 from ni.posting p

@@ -31,6 +31,7 @@ MEASURING: Final = frozenset(
         "ni/postgres_server.py",  # waiting for a server
         "ni/private_file.py",  # waiting for a file's lock
         "ni/processes.py",  # waiting for a process
+        "ni/queues.py",  # deadlines
         "ni/reads.py",  # waiting for a connection
         "ni/replay/report.py",  # latencies
         "ni/replay/sender.py",  # pauses between tries
@@ -49,6 +50,8 @@ MEASURING: Final = frozenset(
         "ni/warmth.py",  # waiting for a session
         "workers/end_of_day.py",  # pauses between looks
         "workers/housekeeping.py",  # pauses between rounds
+        "ni/culprits.py",  # the time of a search
+        "ni/straight_through.py",  # pauses of packets
         "workers/packets.py",  # pauses between passes
         "workers/pauses.py",  # their length
     }
