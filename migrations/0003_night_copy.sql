@@ -40,14 +40,14 @@ CREATE TABLE night.changed (
     PRIMARY KEY (bucket, note_id)
 ) WITH (vacuum_truncate = off);
 
--- One row. No note with an id up to the floor is there or can come any more, so nobody looks for
+-- One row. No note with an id up to `settled` is there or can come any more, so nobody looks for
 -- one among the dead rows that the core's long transaction keeps.
 CREATE TABLE ni.night_copy (
     one       boolean PRIMARY KEY DEFAULT true CHECK (one),
-    floor     bigint NOT NULL DEFAULT 0,
+    settled   bigint NOT NULL DEFAULT 0,
     copied_at timestamptz NOT NULL
 );
-INSERT INTO ni.night_copy (copied_at) VALUES (clock_timestamp());
+INSERT INTO ni.night_copy (copied_at) SELECT m.since FROM ni.mode AS m;
 
 -- From where each relation of the copy comes; a bank with its own core writes its own rows here
 -- and calls ni.install_night_copy_v1(). `key` is a column of the core's relation with a unique

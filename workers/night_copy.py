@@ -51,8 +51,8 @@ class Keeper:
             began = clock.monotonic()
             done = await resynchronise(self._pool, self._settings, stop=self._stop)
             if done.keys:
-                seconds = round(clock.monotonic() - began, 3)
-                log.info("night_copy_brought_back", keys=done.keys, seconds=seconds)
+                took_ms = int((clock.monotonic() - began) * 1000)
+                log.info("night_copy_brought_back", keys=done.keys, took_ms=took_ms)
             return
         _mode, found = await self._checker.step(note=True)
         if found is not None:

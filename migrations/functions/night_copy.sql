@@ -1,16 +1,16 @@
 -- The night copy: what is asked of it, and how it is brought back from its notes.
 --
 -- Bringing back, a chunk a transaction, by day and behind the gate: (1) read notes by id; (2) place
--- a row for each key that has none and lock the copy's rows, leaving out what somebody holds; (3) in
--- a LATER statement copy them from the core, delete those that the core lacks; (4) delete only the
--- notes read in (1), only of keys got in (2). A trigger that writes one of these rows waits until
--- the chunk has committed and then writes what is newer; a chunk never locks, and never waits for,
--- a row of the core. Copying with one statement instead overwrites what a trigger has just
+-- a row for each key that has none and lock the copy's rows, leaving out what somebody holds; (3)
+-- in a LATER statement copy them from the core, delete those that the core lacks; (4) delete only
+-- the notes read in (1), only of keys got in (2). A trigger that writes one of these rows waits
+-- until the chunk has committed and then writes what is newer; a chunk never locks, and never waits
+-- for, a row of the core. Copying with one statement instead overwrites what a trigger has just
 -- written with what was there before.
 
 -- Notes everything of a relation: what the core has, and in each bucket what the copy has.
 CREATE OR REPLACE FUNCTION ni.note_all_v1(p_relation text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO night.changed (bucket, relation, side)
@@ -39,7 +39,7 @@ BEGIN
         SELECT b.bucket FROM unnest(ni.buckets_v1()) AS b (bucket)
          WHERE EXISTS (SELECT FROM night.changed AS c
                         WHERE c.bucket = b.bucket
-                          AND c.note_id > (SELECT n.floor FROM ni.night_copy AS n)
+                          AND c.note_id > (SELECT n.settled FROM ni.night_copy AS n)
                         OFFSET 0));
 END
 $$;
@@ -116,7 +116,8 @@ BEGIN
               FROM unnest(ni.buckets_v1()) AS b (bucket)
              CROSS JOIN LATERAL (
                 SELECT n.side, n.relation FROM night.changed AS n
-                 WHERE n.bucket = b.bucket AND n.note_id > (SELECT f.floor FROM ni.night_copy AS f)
+                 WHERE n.bucket = b.bucket
+                   AND n.note_id > (SELECT f.settled FROM ni.night_copy AS f)
                  ORDER BY n.note_id LIMIT v_limit) AS t
              LIMIT v_limit) AS c;
     SELECT n.copied_at INTO copied_at FROM ni.night_copy AS n;
@@ -235,7 +236,7 @@ BEGIN
     v_notes := ARRAY(
         SELECT c FROM night.changed AS c
          WHERE c.bucket = p_bucket
-           AND c.note_id > greatest(p_after, (SELECT n.floor FROM ni.night_copy AS n))
+           AND c.note_id > greatest(p_after, (SELECT n.settled FROM ni.night_copy AS n))
          ORDER BY c.note_id LIMIT p_limit);
     IF (v_notes[1]).side IS NOT NULL THEN
         SELECT w.o_keys, w.o_ended INTO o_keys, v_ended
@@ -289,15 +290,15 @@ BEGIN
       FROM unnest(ni.buckets_v1()) AS b (bucket)
      CROSS JOIN LATERAL (
         SELECT c.note_id FROM night.changed AS c
-         WHERE c.bucket = b.bucket AND c.note_id > (SELECT n.floor FROM ni.night_copy AS n)
+         WHERE c.bucket = b.bucket AND c.note_id > (SELECT n.settled FROM ni.night_copy AS n)
          ORDER BY c.note_id LIMIT 1) AS t;
     UPDATE ni.night_copy AS n
-       SET floor = CASE WHEN v_busy THEN n.floor
-                        ELSE greatest(n.floor, least(v_newest, v_oldest - 1)) END,
+       SET settled = CASE WHEN v_busy THEN n.settled
+                        ELSE greatest(n.settled, least(v_newest, v_oldest - 1)) END,
            copied_at = CASE WHEN p_worked AND v_oldest IS NULL THEN ni.clock()
                             ELSE n.copied_at END
      WHERE p_worked AND v_oldest IS NULL
-        OR NOT v_busy AND least(v_newest, v_oldest - 1) > n.floor;
+        OR NOT v_busy AND least(v_newest, v_oldest - 1) > n.settled;
     RETURN v_oldest IS NULL;
 END
 $$;

@@ -16,7 +16,7 @@ CREATE OR REPLACE FUNCTION ni.night_words_v1(
     OUT o_collate text, OUT o_columns text, OUT o_select text, OUT o_blank text, OUT o_set text,
     OUT o_differs text
 )
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_source ni.night_source;
@@ -66,7 +66,7 @@ $$;
 -- alone. Joins are by hash, whatever the first call brought: the plan is kept, and row sets have
 -- no statistics. The copy is written without a join.
 CREATE OR REPLACE FUNCTION ni.night_follow_text_v1(p_relation text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_words     record;
@@ -89,7 +89,7 @@ BEGIN
                     p_relation, v_words.o_key, v_words.o_columns,
                     'c.' || replace(v_words.o_columns, ', ', ', c.'), v_words.o_set);
     RETURN format($text$
-CREATE OR REPLACE FUNCTION night.follow_%1$s() RETURNS trigger
+    CREATE OR REPLACE FUNCTION night.follow_%1$s() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_nestloop = off SET enable_mergejoin = off SET enable_hashjoin = on SET jit = off
 AS $follow$
@@ -136,19 +136,17 @@ $text$, p_relation, v_new, v_old, v_both, format(v_put, v_new, ''),
 END
 $$;
 
--- What brings a relation back from its notes. night_copy.sql tells the order of steps.
-CREATE OR REPLACE FUNCTION ni.night_resync_text_v1(p_relation text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+-- What takes keys out of the copy and makes places for them.
+CREATE OR REPLACE FUNCTION ni.night_place_text_v1(p_relation text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_words  record;
-    v_source ni.night_source;
+    v_words record;
 BEGIN
-    SELECT * INTO STRICT v_source FROM ni.night_source AS s WHERE s.relation = p_relation;
     SELECT * INTO STRICT v_words FROM ni.night_words_v1(p_relation);
     RETURN format($text$
-CREATE OR REPLACE FUNCTION night.drop_%1$s(p_bucket smallint, p_keys text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    CREATE OR REPLACE FUNCTION night.drop_%1$s(p_bucket smallint, p_keys text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $drop$
 BEGIN
@@ -164,8 +162,8 @@ BEGIN
                AS k;
 END
 $drop$;
-CREATE OR REPLACE FUNCTION night.place_%1$s(p_bucket smallint, p_keys text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    CREATE OR REPLACE FUNCTION night.place_%1$s(p_bucket smallint, p_keys text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $place$
 BEGIN
     INSERT INTO night.%1$I (bucket, %2$s, %3$s)
@@ -176,8 +174,23 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END
 $place$;
-CREATE OR REPLACE FUNCTION night.resync_%1$s(p_bucket smallint, p_keys text[]) RETURNS text[]
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog SET lock_timeout = '5ms'
+$text$, p_relation, v_words.o_key, v_words.o_columns, v_words.o_blank);
+END
+$$;
+
+-- What brings a relation back from its notes. night_copy.sql tells the order of steps.
+CREATE OR REPLACE FUNCTION ni.night_resync_text_v1(p_relation text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_words  record;
+    v_source ni.night_source;
+BEGIN
+    SELECT * INTO STRICT v_source FROM ni.night_source AS s WHERE s.relation = p_relation;
+    SELECT * INTO STRICT v_words FROM ni.night_words_v1(p_relation);
+    RETURN format($text$
+    CREATE OR REPLACE FUNCTION night.resync_%1$s(p_bucket smallint, p_keys text[]) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5ms'
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = on SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $resync$
@@ -207,10 +220,10 @@ BEGIN
     -- A later statement than the locks. Copied and deleted in one snapshot, so that every key got
     -- is either what the core has or gone: no placeholder is left.
     WITH c AS MATERIALIZED (
-        SELECT * FROM (%5$s FROM %6$s AS r WHERE %7$s AND (%8$s)) AS s WHERE s.bucket = p_bucket
+        SELECT * FROM (%4$s FROM %5$s AS r WHERE %6$s AND (%7$s)) AS s WHERE s.bucket = p_bucket
     ), put AS (
         INSERT INTO night.%1$I AS n (bucket, %2$s, %3$s) SELECT * FROM c
-        ON CONFLICT (bucket, %2$s) DO UPDATE SET %9$s WHERE %10$s
+        ON CONFLICT (bucket, %2$s) DO UPDATE SET %8$s WHERE %9$s
     )
     DELETE FROM night.%1$I AS n
      WHERE n.bucket = p_bucket
@@ -219,7 +232,7 @@ BEGIN
     RETURN v_got;
 END
 $resync$;
-$text$, p_relation, v_words.o_key, v_words.o_columns, v_words.o_blank, v_words.o_select,
+$text$, p_relation, v_words.o_key, v_words.o_columns, v_words.o_select,
         v_source.source,
         format('%s = ANY (v_got::%s[]%s)', coalesce(v_words.o_core_key, '''1'''),
                v_words.o_core_type, v_words.o_collate),
@@ -230,7 +243,7 @@ $$;
 -- A range of keys, compared in one snapshot: those of the core in the core's order, or those of the
 -- copy in one bucket, to find what the core lacks. o_after is null at the end.
 CREATE OR REPLACE FUNCTION ni.night_compare_text_v1(p_relation text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_words  record;
@@ -239,11 +252,11 @@ BEGIN
     SELECT * INTO STRICT v_source FROM ni.night_source AS s WHERE s.relation = p_relation;
     SELECT * INTO STRICT v_words FROM ni.night_words_v1(p_relation);
     RETURN format($text$
-CREATE OR REPLACE FUNCTION night.compare_%1$s(
+    CREATE OR REPLACE FUNCTION night.compare_%1$s(
     p_side text, p_bucket smallint, p_after text, p_limit integer,
     OUT o_rows integer, OUT o_after text, OUT o_buckets smallint[], OUT o_keys text[]
 )
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_nestloop = on SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $compare$
@@ -288,8 +301,8 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-    ni.night_words_v1, ni.night_follow_text_v1, ni.night_resync_text_v1, ni.night_compare_text_v1
-    FROM public;
+    ni.night_words_v1, ni.night_follow_text_v1, ni.night_place_text_v1, ni.night_resync_text_v1,
+    ni.night_compare_text_v1 FROM public;
 
 -- Where they stood before, they are made anew.
 DO $$

@@ -3,7 +3,7 @@
 -- The triggers that must stand, on each relation and on each of its partitions.
 CREATE OR REPLACE FUNCTION ni.night_triggers_v1()
 RETURNS TABLE (relation text, root regclass, target regclass, name text, event text, stands boolean)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
@@ -51,7 +51,7 @@ $$;
 -- core is not locked. Where a trigger had to be made, the copy is emptied and everything noted, so
 -- do it by day; triggers on relations that are followed no longer go. Returns what was made.
 CREATE OR REPLACE FUNCTION ni.install_night_copy_v1() RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_relation text;
@@ -60,6 +60,7 @@ DECLARE
     v_filled   boolean;
 BEGIN
     FOR v_relation IN SELECT s.relation FROM ni.night_source AS s ORDER BY s.relation LOOP
+        EXECUTE ni.night_place_text_v1(v_relation);
         EXECUTE ni.night_resync_text_v1(v_relation);
         EXECUTE ni.night_compare_text_v1(v_relation);
         EXECUTE ni.night_follow_text_v1(v_relation);
@@ -104,7 +105,7 @@ $$;
 
 -- Refuses to make triggers by night, when decisions read the copy and the core may not be touched.
 CREATE OR REPLACE FUNCTION ni.expect_day_v1(p_relation text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM ni.night_triggers_v1() AS t
@@ -119,7 +120,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION ni.make_night_trigger_v1(p_target regclass, p_name text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_relation text := split_part(p_name, '_', 3);

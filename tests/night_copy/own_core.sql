@@ -1,6 +1,8 @@
 -- The example of docs/explanation/core-port.md: a bank's own tables behind the views.
 CREATE SCHEMA abs;
 CREATE TABLE abs.product (product integer PRIMARY KEY, is_own boolean NOT NULL);
+CREATE FUNCTION abs.is_own(integer) RETURNS boolean LANGUAGE sql STABLE
+    RETURN (SELECT p.is_own FROM abs.product AS p WHERE p.product = $1);
 CREATE TABLE abs.account (
     closed_on date,
     number    text COLLATE "POSIX" PRIMARY KEY,

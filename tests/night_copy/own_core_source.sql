@@ -1,7 +1,7 @@
 -- What such a bank tells NI: relation, key, and an expression for each column of the copy.
 UPDATE ni.night_source SET source = 'abs.account', key = 'number', condition = 'NOT r.hidden',
        lookups = '{abs.product}', columns = '{
-    "kind": "CASE WHEN (SELECT p.is_own FROM abs.product AS p WHERE p.product = r.product) THEN ''internal'' ELSE ''customer'' END",
+    "kind": "CASE WHEN abs.is_own(r.product) THEN ''internal'' ELSE ''customer'' END",
     "currency": "r.currency",
     "status": "CASE WHEN r.closed_on IS NULL THEN ''active'' ELSE ''closed'' END",
     "balance": "r.credit - r.debit",

@@ -87,7 +87,10 @@ class Scene:
 @asynccontextmanager
 async def open_scene(database: Database, **limits: Any) -> AsyncIterator[Scene]:
     """A scene on `database` with these settings."""
-    values = {"database_url": database.engine_dsn, "night_copy_share_percent": 100} | limits
+    values: dict[str, Any] = {
+        "database_url": database.engine_dsn,
+        "night_copy_share_percent": 100,
+    } | limits
     settings = Settings(**values)
     async with AsyncExitStack() as stack:
         owner = await stack.enter_async_context(connected(database.owner_dsn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
@@ -11,6 +12,7 @@ import pytest
 from ni.night_copy import status
 from tests.night_copy.scene import EXACT, Scene
 
+PARTITIONS: Final = (Path(__file__).parent / "partitions.sql").read_text()
 BREAKS: Final = {
     "disabled": "alter table core.account disable trigger night_copy_account_update",
     "all_disabled": "alter table core.block disable trigger user",
@@ -91,19 +93,7 @@ async def test_installing_again_touches_no_table_of_the_core(scene: Scene) -> No
 async def test_a_partitioned_relation_is_followed_in_each_partition(scene: Scene) -> None:
     """Statements that name a partition do not fire the parent's triggers."""
     opened = await scene.open()
-    await scene.owner.execute(
-        "alter table core.block rename to old_block;"
-        ' create table core.block (block_id bigint, account text collate "C", side text,'
-        " legal_reference text, valid_from timestamptz, valid_to timestamptz,"
-        " unique (block_id)) partition by range (block_id);"
-        " create table core.block_low (valid_to timestamptz, valid_from timestamptz,"
-        ' legal_reference text, side text, account text collate "C", block_id bigint);'
-        " alter table core.block attach partition core.block_low for values from (1) to (100);"
-        " create table core.block_high partition of core.block for values from (100) to (200);"
-        " grant all on core.block, core.block_low, core.block_high to ni_core;"
-        " create or replace view day_alias.block as"
-        " select account, side, legal_reference, valid_from, valid_to from core.block"
-    )
+    await scene.owner.execute(PARTITIONS)
     assert not await scene.is_exact()
     await scene.owner.execute("select ni.install_night_copy_v1()")
     assert (await scene.bring_back()).exact
@@ -144,7 +134,7 @@ async def test_asking_takes_no_longer_after_many_deleted_notes(scene: Scene) -> 
     await scene.owner.execute("delete from night.changed where key <> 'X200000'")
     slow = await _asked(scene)
     assert (await scene.bring_back()).exact
-    assert await scene.owner.fetchval("select floor from ni.night_copy") == 200000
+    assert await scene.owner.fetchval("select settled from ni.night_copy") == 200000
     fast = await _asked(scene)
     assert fast < slow / 3, (fast, slow)
     assert await scene.is_exact()

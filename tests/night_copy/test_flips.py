@@ -68,12 +68,12 @@ async def test_notes_that_come_after_the_opening_are_seen(scene: Scene) -> None:
     await scene.turn("day")
     assert (await scene.bring_back()).exact
     assert await scene.is_exact(), "nobody sees the open transaction's notes yet"
-    assert await scene.owner.fetchval("select floor from ni.night_copy") == 0
+    assert await scene.owner.fetchval("select settled from ni.night_copy") == 0
     await scene.core.execute("commit")
     assert not await scene.is_exact()
     assert (await scene.bring_back()).exact
     assert await scene.is_the_same()
-    assert await scene.owner.fetchval("select floor from ni.night_copy") == 2
+    assert await scene.owner.fetchval("select settled from ni.night_copy") == 2
 
 
 async def test_by_night_nothing_of_the_copy_waits_for_the_core(scene: Scene) -> None:

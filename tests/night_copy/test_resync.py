@@ -190,7 +190,7 @@ async def test_a_kill_at_any_moment_leaves_nothing_untold(scene: Scene) -> None:
         pid, work = await begun(scene, turn % scene.database.buckets)
         await asyncio.sleep(random.uniform(0, 0.06))
         await killer.execute("select pg_terminate_backend($1)", pid)
-        [end] = await asyncio.gather(work, return_exceptions=True)
+        end = (await asyncio.gather(work, return_exceptions=True))[0]
         killed += isinstance(end, BaseException)
         if turn % 8 == 7:
             await nothing_is_untold(scene)

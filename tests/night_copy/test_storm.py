@@ -65,9 +65,10 @@ async def write(scene: Scene, storm: Storm, number: int) -> None:
     while not storm.over.is_set():
         repeatable = random.random() < REPEATABLE_SHARE
         chosen = sorted(random.sample(keys, random.randint(1, 6)))
-        level = "repeatable read" if repeatable else "read committed"
         try:
-            async with session.transaction(isolation=level.replace(" ", "_")):  # type: ignore[arg-type]  # one of its two words
+            async with session.transaction(
+                isolation="repeatable_read" if repeatable else "read_committed"
+            ):
                 await session.fetch(
                     "select from core.account where account = any($1) order by account for update",
                     chosen,

@@ -27,6 +27,7 @@ MEASURING: Final = frozenset(
         "ni/database.py",  # time-outs of connections
         "ni/day_switch.py",  # pauses between tries
         "ni/engine.py",  # deadlines
+        "ni/night_copy.py",  # pauses between chunks
         "ni/packets.py",  # deadlines and pauses
         "ni/postgres_server.py",  # waiting for a server
         "ni/private_file.py",  # waiting for a file's lock
@@ -41,7 +42,6 @@ MEASURING: Final = frozenset(
         "ni/server_home.py",  # waiting for a file's lock
         "ni/service_user.py",  # waiting for a command
         "ni/turns.py",  # how long a lane waits for its turn
-        "ni/straight_through.py",  # when everything was scanned
         "ni/supervisor.py",  # pauses before a child is started again
         "ni/up.py",  # waiting for the API
         "ni/up_lock.py",  # waiting for another process
@@ -49,6 +49,7 @@ MEASURING: Final = frozenset(
         "ni/valkey_server.py",  # waiting for a server
         "ni/warmth.py",  # waiting for a session
         "workers/end_of_day.py",  # pauses between looks
+        "workers/night_copy.py",  # pauses between rounds
         "workers/housekeeping.py",  # pauses between rounds
         "ni/culprits.py",  # the time of a search
         "ni/straight_through.py",  # pauses of packets
