@@ -138,12 +138,13 @@ class Queue:
     def _next(self, lane: object) -> Unit:
         """The first unit that shares no locked account with the other lanes', or the first."""
         first = self._units[0]
-        others = [names for other, names in self._deciding.items() if other is not lane]
         if first.passes < PASSES_MAX:
+            others = (names for other, names in self._deciding.items() if other is not lane)
+            locked = frozenset[str]().union(*others) - self._unlocked
             for number, unit in enumerate(self._units):
                 if number == LOOK_AHEAD:
                     break
-                if not any(unit.accounts & names - self._unlocked for names in others):
+                if unit.accounts.isdisjoint(locked):
                     if number:
                         first.passes += 1
                     return unit
