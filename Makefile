@@ -9,7 +9,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check bench torture lock clean venv venv-dev
+.PHONY: run test check bench torture lock clean venv venv-dev rabbitmq
 BIN := .venv/bin
 ARGS ?=
 # Two processes at most: each test process drives servers of its own kind on the same cores.
@@ -18,7 +18,7 @@ WORKERS ?= 2
 run: venv
 	@exec $(BIN)/ni up $(ARGS)
 
-test: venv-dev
+test: venv-dev rabbitmq
 	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: venv-dev
@@ -28,11 +28,15 @@ check: venv-dev
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q $(wildcard tests/tidy tests/docs)
 
-bench: venv-dev
+bench: venv-dev rabbitmq
 	@exec $(BIN)/python -m bench $(ARGS)
 
-torture: venv-dev
+torture: venv-dev rabbitmq
 	@exec $(BIN)/python -m tests.torture $(ARGS)
+
+# A real RabbitMQ for tests and figures, installed when root may; nothing of it is left running.
+rabbitmq: venv-dev
+	@$(BIN)/python -m tests.support.rabbitmq_program
 
 venv:
 	@sh tools/venv.sh run

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
 
+from bench.event_figures import EventFigures
 from bench.load_spec import LoadResult
 from bench.night_figures import NightFigures
 from bench.packet_figures import PacketFigures
@@ -36,6 +37,7 @@ class Figures:
     """By series, the keys of the report's `SERIES`; one sample a round or, of q, a pair."""
     packets: PacketFigures = field(default_factory=PacketFigures)
     nights: NightFigures = field(default_factory=NightFigures)
+    events: EventFigures = field(default_factory=EventFigures)
     boot_rss_bytes: int = 0
     warm_up_commands: int = 0
     memory: list[MemoryReading] = field(default_factory=list)

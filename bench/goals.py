@@ -38,7 +38,12 @@ class Goal:
 
 def goals(plan: Plan) -> list[Goal]:
     """Return the table, as it is for a run of this plan."""
-    return [*_decision_goals(plan.memory_commands), *_packet_goals(plan), *_night_goals(plan)]
+    return [
+        *_decision_goals(plan.memory_commands),
+        *_packet_goals(plan),
+        *_event_goals(plan),
+        *_night_goals(plan),
+    ]
 
 
 def _decision_goals(memory_commands: int) -> list[Goal]:
@@ -79,6 +84,22 @@ def _packet_goals(plan: Plan) -> list[Goal]:
              "≤", 0, "", lambda f: f.packets.lock_waits()),
         Goal(f"(s) straight-through at {plans.STRAIGHT_THROUGH_RATE}/s: accepted → booked, p99",
              "≤", 2.0, " s", lambda f: f.packets.lag_p99s()),
+    ]  # fmt: skip
+
+
+def _event_goals(plan: Plan) -> list[Goal]:
+    rate = f"at {plans.EVENT_RATE}/s"
+    return [
+        Goal(f"(confirm) debits {rate}: decision → the broker has the event, p99",
+             "≤", 500.0, " ms", lambda f: f.events.confirm_p99s()),
+        Goal(f"(drain) the relay with a backlog of {plan.backlog:,} events ÷ a bare loop",
+             "≥", 0.7, "", lambda f: f.events.drain_ratios()),
+        Goal(f"(deliver) debits {rate}: p99 with relay, broker and notifier ÷ without",
+             "≤", 1.5, "", lambda f: f.p99_ratios("events alive", "events without")),
+        Goal(f"(deliver) debits {rate}: p99 with the broker dead ÷ alive",
+             "≤", 1.1, "", lambda f: f.p99_ratios("events dead", "events alive")),
+        Goal(f"(outbox) its size over the last fifth of {plan.outbox_events:,} events ÷ the first",
+             "≤", GROWTH_BOUND, "", lambda f: f.events.outbox_growth()),
     ]  # fmt: skip
 
 

@@ -22,6 +22,10 @@ MEASURES = {
     "switch": "debits, holds, captures and reads on a schedule while the mode changes",
     "locked": "the same in a night in which the core holds all its tables",
     "morning": "after opening: many changed keys, many postings of the night, debits beside",
+    "confirm": "debits, 500 a second, open loop: when the broker has their events",
+    "drain": "a backlog of events: the relay, and a bare loop of pika on the same queue",
+    "deliver": "debits, 500 a second: nothing delivers, everything does, the broker is dead",
+    "outbox": "very many events pass through: how large the outbox is",
     "night": "one night beside the core's open transaction, one account hot, the outbox read",
 }
 CONNECTIONS = 32
@@ -35,6 +39,8 @@ POSTINGS_PER_ACCOUNT = 2
 OFFERED_SHARE = 0.30
 """What (q) offers, of the rate of (a)."""
 STRAIGHT_THROUGH_RATE = 500
+EVENT_RATE = 500
+"""Debits a second of (confirm) and (deliver)."""
 MIX_RATE = 200
 """Requests a second of the loads of the night, a quarter each: debit, hold, capture, read."""
 MIX_ACCOUNTS = 1_000
@@ -96,6 +102,16 @@ class Plan:
     night_s: float = 60.0
     night_edge_s: float = 10.0
     """The start and the end of (night) that are compared."""
+    event_s: float = 60.0
+    """How long (confirm) offers debits."""
+    backlog: int = 200_000
+    drain_pairs: int = 3
+    deliver_pairs: int = 3
+    deliver_s: float = 20.0
+    """Each of the three parts of a pair of (deliver)."""
+    outbox_events: int = 1_000_000
+    outbox_rate: int = 2_000
+    """Events a second of (outbox)."""
     measures: frozenset[str] = frozenset(MEASURES)
     is_quick: bool = False
 
@@ -148,6 +164,12 @@ QUICK = Plan(
     snapshot_keys=100,
     night_s=3.0,
     night_edge_s=1.0,
+    event_s=2.0,
+    backlog=3_000,
+    drain_pairs=1,
+    deliver_pairs=1,
+    deliver_s=1.0,
+    outbox_events=10_000,
     is_quick=True,
 )
 WHOLE_SWITCHES, WHOLE_LOCKED_S, WHOLE_NIGHT_S = 1_000, 600.0, 3_600.0

@@ -6,6 +6,7 @@ from statistics import median
 
 from bench import machine
 from bench import plan as plans
+from bench.event_report import events_section
 from bench.figures import Figures
 from bench.goals import Goal, goals
 from bench.markdown import table
@@ -30,6 +31,10 @@ SERIES = {
     "q before": "(q) debits offered on a schedule, before packets",
     "q beside": "(q) the same beside packets of {largest:,}",
     "s": "(s) straight-through postings offered on a schedule",
+    "confirm": "(confirm) debits offered on a schedule, their events delivered",
+    "events without": "(deliver) debits offered on a schedule, nothing delivers events",
+    "events alive": "(deliver) the same with relay, broker and notifier",
+    "events dead": "(deliver) the same, the broker killed",
     "morning before": "(morning) debits offered on a schedule, before the night",
     "morning beside": "(morning) the same from the opening until the copy was exact",
 }
@@ -58,6 +63,7 @@ def render(plan: Plan, figures: Figures, where: Circumstances) -> str:
         _open_transaction(figures),
         _memory(plan, figures),
         packets_section(plan, figures.packets),
+        events_section(figures.events),
         nights_section(plan, figures.nights),
         _stored(figures),
         _goals(plan, figures),

@@ -2,6 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
+from bench.event_measures import (
+    measure_confirm,
+    measure_deliver,
+    measure_drain,
+    measure_outbox,
+)
 from bench.measures import Bench
 from bench.night_loads import measure_locked, measure_night, measure_switch
 from bench.night_measures import measure_close, measure_gate, measure_triggers
@@ -26,6 +32,10 @@ AFTERWARDS: dict[str, Step] = {
     "q": measure_q,
     "s": measure_s,
     "h": Bench.measure_h,
+    "confirm": measure_confirm,
+    "deliver": measure_deliver,
+    "drain": measure_drain,
+    "outbox": measure_outbox,
     # The bank grows for (close), so what is compared with (a) comes before.
     "gate": measure_gate,
     "triggers": measure_triggers,

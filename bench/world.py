@@ -56,10 +56,14 @@ class World:
             yield
 
     @asynccontextmanager
-    async def worker(self, name: str) -> AsyncIterator[None]:
-        """Run a worker, with default settings. Raises BenchError if it has ended by itself."""
+    async def worker(self, name: str, env: Mapping[str, str] | None = None) -> AsyncIterator[None]:
+        """Run a worker, with default settings but `env`.
+
+        Raises BenchError if it has ended by itself.
+        """
         log = self.home / f"bench-{name}.log"
-        async with child("workers", name, log=log, env=self._env) as process:
+        own = {**self._env, **(env or {})}
+        async with child("workers", name, log=log, env=own) as process:
             yield
             if process.returncode is not None:
                 raise BenchError(f"the worker ended with {process.returncode}:\n{tail(log)}")
@@ -130,6 +134,7 @@ async def _servers(home: Path, stack: AsyncExitStack) -> World:
         "NI_DATABASE_URL": postgres.dsn("ni_engine"),
         "NI_OWNER_DATABASE_URL": owner_dsn,
         "NI_CORE_DATABASE_URL": postgres.dsn("ni_core"),
+        "NI_SMS_DATABASE_URL": postgres.dsn("ni_sms"),
         "NI_REDIS_URL": valkey.url,
         "NI_BUCKETS": "1",
     }

@@ -18,7 +18,7 @@ from ni.decisions import Decision
 from ni.documents import refusal_document
 from ni.identifiers import bucket_of, make_id
 from ni.money import SUM_LIMIT_MINOR
-from ni.movements import AccountFigures, Event, Hold, Posting, Resolution
+from ni.movements import AccountFigures, Event, Hold, Posting, RefusedDebit, Resolution
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +73,8 @@ class Snapshot:
     expired: list[Hold] = field(default_factory=list)
     busy: frozenset[UUID] = frozenset()
     mode: Literal["day", "night"] = "day"
+    tell_refused: bool = False
+    """Whether refused debits are told as events."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,12 +97,19 @@ class Effects:
     changed_postings: dict[UUID, PostingChange] = field(default_factory=dict)
     resolutions: list[Resolution] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    refused: list[RefusedDebit] = field(default_factory=list)
     requests: list[NewRequest] = field(default_factory=list)
 
     @property
     def any(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.accounts or self.requests or self.new_postings or self.changed_postings)
+        return bool(
+            self.accounts
+            or self.requests
+            or self.new_postings
+            or self.changed_postings
+            or self.refused
+        )
 
 
 @lru_cache(maxsize=4)  # a change asks again and again for its own

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ni import hold_rules, posting_rules, problem_rules
+from ni import hold_rules, posting_rules, problem_rules, refused_debits
 from ni.batch_state import Answer, BatchState, Effects, NewRequest, Snapshot, StoredRequest
 from ni.commands import (
     AdjustHold,
@@ -55,9 +55,8 @@ def decide(snapshot: Snapshot, commands: Sequence[Command]) -> tuple[list[Answer
 
 def _answer(state: BatchState, command: Command) -> Answer:
     """The stored answer of the command's key, or a new one, which is kept under it."""
-    rule = _RULES[type(command)]
     if command.key is None:
-        return rule(state, command)
+        return _decide(state, command)
     requests = state.snapshot.requests
     bucket = request_bucket(command, state.snapshot.buckets)
     name = (bucket, command.client, command.key)
@@ -66,10 +65,17 @@ def _answer(state: BatchState, command: Command) -> Answer:
         if stored.fingerprint != command.fingerprint:
             return Answer(Decision.idempotency_key_reused, "{}")
         return Answer(stored.decision, stored.document, replayed=True)
-    answer = rule(state, command)
+    answer = _decide(state, command)
     if answer.decision not in NOT_STORED:
         requests[name] = StoredRequest(command.fingerprint, answer.decision, answer.document)
         state.effects.requests.append(NewRequest(*name, command.fingerprint, answer, state.instant))
+    return answer
+
+
+def _decide(state: BatchState, command: Command) -> Answer:
+    answer = _RULES[type(command)](state, command)
+    if state.snapshot.tell_refused:
+        refused_debits.tell(state, command, answer)
     return answer
 
 

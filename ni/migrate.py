@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ni.database import Session
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "migrations"
-ROLES: Final = ("ni_owner", "ni_engine", "ni_core")
+ROLES: Final = ("ni_owner", "ni_engine", "ni_core", "ni_sms")
 BUCKETS_MAX: Final = 1024
 SERVER_VERSION_MIN: Final = 180_000
 
@@ -54,7 +54,7 @@ class Migration:
 
 
 async def prepare_database(superuser_dsn: str, database: str, passwords: Mapping[str, str]) -> None:
-    """Makes NI's three roles and its database, or brings existing ones to what they should be.
+    """Makes NI's roles and its database, or brings existing ones to what they should be.
 
     `superuser_dsn` names another database of the same server (usually `postgres`), `passwords` has
     one entry for each of ROLES. Repeating it is harmless. Raises NiError when the server cannot be

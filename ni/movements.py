@@ -178,3 +178,20 @@ class Event:
     available_after: int
     reference: str | None
     narrative: str | None
+
+
+@dataclass(slots=True, eq=False)
+class RefusedDebit:
+    """A debit that was refused, as the outbox keeps it: a change of nothing, without a sequence."""
+
+    event_id: UUID
+    account: str
+    epoch: int
+    client: str
+    movement_id: UUID | None
+    currency: str
+    amount: int
+    available_after: int
+    reference: str | None
+    narrative: str | None
+    reason: str

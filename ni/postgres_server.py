@@ -72,7 +72,7 @@ class EmbeddedPostgres:
     """One PostgreSQL server with its data in `home`/postgres, on a free port of loopback.
 
     `settings` gives the service user and sizes (default: the environment's); `tell` takes lines
-    about what takes long. Passwords: one for each of postgres, ni_owner, ni_engine and ni_core.
+    about what takes long. Passwords: one for each of postgres and NI's roles.
     """
 
     def __init__(

@@ -45,15 +45,15 @@ async def decide_with_retries(
     Raises Unavailable when the deadline passes first, BrokenPromise, and any error of asyncpg
     that a new try would not mend (a key that stays taken after three redos is one).
     """
-    pause_ms = settings.retry_pause_ms
-    key_redos = 0
+    pause_ms, key_redos = settings.retry_pause_ms, 0
     while True:
         mode = seat.pools.mode
         try:
             session = await seat.take(mode)
             return await transaction.run(
-                session, mode, buckets, commands, atomic=atomic, progress=progress
-            )
+                session, mode, buckets, commands, atomic=atomic, progress=progress,
+                tell_refused=settings.refused_events,
+            )  # fmt: skip
         except transaction.WrongMode as wrong:
             seat.pools.mode = wrong.mode
             if clock.monotonic() > deadline:

@@ -24,6 +24,7 @@ class Run:
     redis_url: str
     keys: dict[str, str]
     pid: int
+    sms_dsn: str = ""
 
 
 def write_run(home: Path, run: Run) -> None:

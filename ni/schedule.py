@@ -95,7 +95,7 @@ def schedule_of(settings: Settings) -> Schedule | None:
     if len(weekend) == len(WEEKDAYS):
         raise NiError("NI_WEEKEND leaves no weekday: the day would never open")
     holidays = frozenset(_holiday(word) for word in _words(settings.holidays))
-    return Schedule(opens, closes, _zone(settings.day_timezone), holidays, weekend)
+    return Schedule(opens, closes, zone_of(settings), holidays, weekend)
 
 
 def _words(text: str) -> list[str]:
@@ -123,6 +123,11 @@ def _holiday(word: str) -> date:
         return date.fromisoformat(word)
     except ValueError as error:
         raise NiError(f"NI_HOLIDAYS has dates such as 2026-12-24, not {word!r}") from error
+
+
+def zone_of(settings: Settings) -> ZoneInfo:
+    """The zone in which the bank's people live. Raises NiError when it is not known here."""
+    return _zone(settings.day_timezone)
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ni.errors import NiError
@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="PostgreSQL as ni_engine: API and workers")
     owner_database_url: str = Field("", description="PostgreSQL as ni_owner: migrations, clients")
     core_database_url: str = Field("", description="PostgreSQL as ni_core: the reference core")
+    sms_database_url: str = Field("", description="PostgreSQL as ni_sms: the SMS notifier")
     redis_url: str = Field("", description="Valkey or Redis: rate limits; empty: none")
+    amqp_url: str = Field("", description="RabbitMQ: events; empty: queues in PostgreSQL")
     buckets: int = Field(1, ge=1, le=1024, description="buckets of a new database")
 
     api_host: str = Field("127.0.0.1", description="address that the API listens on")
@@ -92,6 +94,60 @@ class Settings(BaseSettings):
     )
     night_copy_keys_shown_max: int = Field(100, ge=1, description="differing keys told in a log")
 
+    relay_window: int = Field(1_000, ge=1, le=10_000, description="events that wait for a confirm")
+    relay_page: int = Field(1_000, ge=1, le=10_000, description="outbox rows read at one time")
+    relay_poll_ms: int = Field(20, ge=1, description="pause between two looks into the outbox")
+    relay_scan_s: int = Field(10, ge=1, description="the outbox is read from its start every")
+    relay_lease_ms: int = Field(2_000, ge=500, description="a relay that stops is replaced after")
+    relay_confirm_timeout_ms: int = Field(
+        10_000, ge=100, description="the broker confirms within, else a new connection"
+    )
+    relay_backoff_max_s: int = Field(10, ge=1, description="longest pause while nothing passes")
+    relay_stuck_max: int = Field(
+        100_000, ge=1, description="accounts that wait for an event that nobody takes"
+    )
+    amqp_timeout_ms: int = Field(5_000, ge=100, description="RabbitMQ answers one call within")
+    amqp_heartbeat_s: int = Field(
+        1, ge=1, le=60, description="a silent connection to RabbitMQ ends after three of these"
+    )
+    event_attempts_max: int = Field(
+        20, ge=1, le=1_000, description="deliveries of one event before it is put aside"
+    )
+    event_prefetch_max: int = Field(1_000, ge=1, description="events that one consumer may hold")
+    event_lease_s: int = Field(
+        30, ge=1, description="an event of a consumer that fell silent comes again after"
+    )
+    event_poll_ms: int = Field(50, ge=1, description="embedded queues: pause between two looks")
+    event_queues_max: int = Field(100, ge=1, description="embedded queues that may exist")
+    refused_events: bool = Field(default=False, description="tell refused debits as events")
+    expiry_interval_ms: int = Field(200, ge=10, description="pause between looks for expired holds")
+
+    sms_gateway_url: str = Field("", description="where texts are sent; empty: kept in a table")
+    sms_gateway_token: SecretStr = Field(SecretStr(""), description="its bearer token; empty: none")
+    sms_connections: int = Field(16, ge=1, le=256, description="texts sent at one time")
+    sms_timeout_ms: int = Field(10_000, ge=10, description="the gateway answers within")
+    sms_lease_s: int = Field(
+        30, ge=1, description="past its time-out, a silent sender's text is tried again after"
+    )
+    sms_answer_max_bytes: int = Field(16_384, ge=64, description="largest answer that is read")
+    sms_failures_max: int = Field(200, ge=1, description="failed tries of one text, then dead")
+    sms_age_max_s: int = Field(86_400, ge=60, description="an older event is not told any more")
+    sms_pause_ms: int = Field(1_000, ge=1, description="first pause before a new try; doubles")
+    sms_pause_max_s: int = Field(60, ge=1, description="longest pause, the gateway's wish too")
+    sms_gap_max_s: int = Field(
+        60, ge=0, description="a text waits for changes before it that have not arrived"
+    )
+    sms_interval_ms: int = Field(100, ge=10, description="pause between looks for texts to send")
+    sms_batch: int = Field(100, ge=1, le=1_000, description="events taken in one transaction")
+    sms_waiting_max: int = Field(1_000_000, ge=1, description="texts that wait; then events do")
+    sms_inbox_max: int = Field(
+        2_000_000, ge=1, le=10_000_000, description="ids of events that are remembered"
+    )
+    sms_keep_days: int = Field(30, ge=1, description="texts are shown after they are done")
+    sms_prune_step: int = Field(1_000, ge=1, description="rows forgotten in one step")
+    sms_prune_interval_s: int = Field(60, ge=1, description="pause between rounds of forgetting")
+    sms_sessions: int = Field(8, ge=2, le=64, description="database connections of one notifier")
+
     client_refresh_s: int = Field(5, ge=1, description="a new or disabled key is noticed within")
     rate_limit_per_s: int = Field(50_000, ge=0, description="requests of one client; 0: no limit")
     redis_timeout_ms: int = Field(50, ge=1, description="wait for Valkey before going on without")
@@ -129,6 +185,7 @@ def load_settings() -> Settings:
         "database_url": settings.database_url or run.get("engine_dsn", ""),
         "owner_database_url": settings.owner_database_url or run.get("postgres_dsn", ""),
         "core_database_url": settings.core_database_url or run.get("core_dsn", ""),
+        "sms_database_url": settings.sms_database_url or run.get("sms_dsn", ""),
         "redis_url": settings.redis_url or run.get("redis_url", ""),
     }
     return settings.model_copy(update=found)

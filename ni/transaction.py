@@ -133,6 +133,7 @@ async def run(
     commands: Sequence[Command],
     *,
     atomic: bool = False,
+    tell_refused: bool = False,
     progress: Progress = UNHEARD,
 ) -> list[Answer]:
     """Decide `commands` in one transaction; the answers are true once this returns.
@@ -145,6 +146,7 @@ async def run(
         plan = Plan(commands, buckets)
         await plan.locate(connection)
         snapshot = await _lock_opened(connection, mode, plan)
+        snapshot.tell_refused = tell_refused
         progress.read(snapshot)
         checkpoint("locked")
         answers, effects = decide(snapshot, commands)

@@ -38,11 +38,14 @@ from ni.supervisor import Child, ChildList
 from ni.up_lock import only_one, stop_holder
 from ni.up_servers import Addresses, UpServers
 
-WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day")
+WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day", "relay", "sms")
 """Each runs as `python -m workers NAME`."""
 
 END_OF_DAY: Final = "end-of-day"
 """Runs where a schedule is set."""
+
+SMS: Final = "sms"
+"""Runs where its role's address is known; it gets no other, and nobody else gets this one."""
 
 READY_S: Final = 60.0
 READY_TIMEOUT_S: Final = 5.0
@@ -105,6 +108,7 @@ class Up:
         self._signal = StopSignal()
         self._children: list[Child] = []
         self._has_schedule = schedule_of(settings) is not None
+        self._has_sms = bool(settings.sms_database_url)
 
     @contextmanager
     def running(self) -> Iterator[Ready]:
@@ -157,19 +161,23 @@ class Up:
     def _start_children(self, addresses: Addresses) -> str:
         """Starts API and workers and waits for the API; returns its address."""
         host, port = self._settings.api_host, self._api_port()
+        self._has_sms = bool(addresses.sms)
         environment = {
             "NI_HOME": str(self._home.path),
             "NI_DATABASE_URL": addresses.engine,
             "NI_CORE_DATABASE_URL": "",
             "NI_OWNER_DATABASE_URL": "",
+            "NI_SMS_DATABASE_URL": "",
             "NI_REDIS_URL": addresses.redis,
             "NI_API_HOST": host,
             "NI_API_PORT": str(port),
         }
         commands: dict[str, tuple[str, ...]] = {"api": ("-m", "api")}
         commands |= {name: ("-m", "workers", name) for name in self.workers()}
+        own = {SMS: {"NI_DATABASE_URL": "", "NI_SMS_DATABASE_URL": addresses.sms}}
         for name, arguments in commands.items():
-            child = Child(name, arguments, environment, self._home, self._tell)
+            known = environment | own.get(name, {})
+            child = Child(name, arguments, known, self._home, self._tell)
             self._children.append(child)
             child.start()
         base_url = _base_url(host, port)
@@ -177,8 +185,9 @@ class Up:
         return base_url
 
     def workers(self) -> list[str]:
-        """The workers to start: the end of day only where a schedule is set."""
-        return [name for name in _workers() if name != END_OF_DAY or self._has_schedule]
+        """The workers to start: some only where what they need is set."""
+        wanted = {END_OF_DAY: self._has_schedule, SMS: self._has_sms}
+        return [name for name in _workers() if wanted.get(name, True)]
 
     def _wait_ready(self, api: Child, base_url: str) -> None:
         deadline = monotonic() + READY_S
@@ -224,6 +233,7 @@ class Up:
             postgres_dsn=addresses.owner,
             engine_dsn=addresses.engine,
             core_dsn=addresses.core,
+            sms_dsn=addresses.sms,
             redis_url=addresses.redis,
             keys=keys,
             pid=os.getpid(),

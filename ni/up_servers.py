@@ -10,6 +10,7 @@ from typing import Final
 from ni.clock import monotonic
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.errors import NiError
+from ni.migrate import ROLES
 from ni.processes import LOOPBACK
 from ni.server_home import Tell
 from ni.settings import Settings
@@ -26,6 +27,7 @@ class Addresses:
     engine: str
     core: str
     redis: str
+    sms: str
 
 
 class UpServers:
@@ -65,10 +67,10 @@ class UpServers:
                 settings.database_url,
                 settings.core_database_url,
                 redis,
+                settings.sms_database_url,
             )
-        return Addresses(
-            postgres.dsn("ni_owner"), postgres.dsn("ni_engine"), postgres.dsn("ni_core"), redis
-        )
+        owner, engine, core, sms = (postgres.dsn(role) for role in ROLES)
+        return Addresses(owner, engine, core, redis, sms)
 
     def watch(self) -> None:
         """Starts a server that has died again, on its old port."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ni.database import Session
 
 WRITE: Final = "SELECT ni.write_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+TELL_REFUSED: Final = "SELECT ni.tell_refusals_v1($1, $2)"
 
 _NEW_HOLD: Final = attrgetter(
     "hold_id", "client", "account", "currency", "amount", "captured", "released", "status", "kind",
@@ -48,6 +49,10 @@ _RESOLUTION: Final = attrgetter(
 _EVENT: Final = attrgetter(
     "event_id", "type", "account", "sequence", "epoch", "client", "movement_id", "currency",
     "amount", "direction", "available_after", "reference", "narrative",
+)  # fmt: skip
+_REFUSED: Final = attrgetter(
+    "event_id", "account", "epoch", "client", "movement_id", "currency", "amount",
+    "available_after", "reference", "narrative", "reason",
 )  # fmt: skip
 
 
@@ -80,6 +85,11 @@ async def write(connection: Session, effects: Effects, buckets: int) -> None:
             r.requests,
             r.events,
         )
+    refused: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for event in effects.refused:
+        refused[bucket_of(event.account, buckets)].append(_REFUSED(event))
+    for bucket, events in sorted(refused.items()):
+        await connection.execute(TELL_REFUSED, bucket, events)
 
 
 def _rows(effects: Effects, buckets: int) -> dict[int, BucketRows]:

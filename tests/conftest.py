@@ -1,9 +1,11 @@
-"""Real servers for all tests: one PostgreSQL and one Valkey a run, shared by its processes.
+"""Real servers for all tests: one PostgreSQL, Valkey and RabbitMQ a run, shared by its processes.
 
   database       a fresh migrated database, with `buckets` buckets (parametrize `buckets` to choose)
   new_database   makes more of them: new_database(buckets=8)
   databases      the same for fixtures of a wider scope: with databases.fresh(8) as database
   valkey         the run's Valkey; what a test writes there others see
+  broker         the run's RabbitMQ, or the one that NI_TEST_AMQP_URL names
+  amqp           a virtual host of this test alone on it
   servers        the addresses of `database` and `valkey`, as an API process takes them
   home           an empty $NI_HOME for tests that start servers of their own
 
@@ -21,6 +23,7 @@ import pytest
 
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.api_process import Servers
+from tests.support.broker import Broker, VirtualHost
 from tests.support.databases import Database, Databases
 from tests.support.homes import new_home, remove_abandoned, remove_home, temporary_home
 
@@ -58,6 +61,19 @@ def valkey() -> EmbeddedValkey:
     server = EmbeddedValkey(Path(os.environ[RUN_HOME]))
     server.start()
     return server
+
+
+@pytest.fixture(scope="session")
+def broker() -> Broker:
+    """The run's RabbitMQ, started by whichever test process needs it first."""
+    return Broker.of_run(Path(os.environ[RUN_HOME]))
+
+
+@pytest.fixture
+def amqp(broker: Broker) -> Iterator[VirtualHost]:
+    """A virtual host of this test alone, dropped with all that is in it."""
+    with broker.virtual_host() as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from typing import Final
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
-from workers import end_of_day, housekeeping, night_copy, packets
+from workers import end_of_day, housekeeping, night_copy, packets, relay, sms
+from workers.heartbeat import beat
 
 Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -20,15 +21,22 @@ WORKERS: Final[dict[str, Worker]] = {
     "packets": packets.run,
     "night-copy": night_copy.run,
     "end-of-day": end_of_day.run,
+    "relay": relay.run,
+    "sms": sms.run,
 }
 
 
-async def _serve(worker: Worker, settings: Settings) -> None:
+async def _serve(name: str, settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await worker(settings, stop)
+    heart = asyncio.create_task(beat(settings.home, name))
+    try:
+        await WORKERS[name](settings, stop)
+    finally:
+        heart.cancel()
+        await asyncio.gather(heart, return_exceptions=True)
 
 
 def main() -> int:
@@ -40,7 +48,7 @@ def main() -> int:
     settings = load_settings()
     configure_logs(settings.log_level)
     try:
-        asyncio.run(_serve(WORKERS[names[0]], settings))
+        asyncio.run(_serve(names[0], settings))
     except NiError as error:
         print(f"ni: {error}", file=sys.stderr)
         return 1

@@ -7,25 +7,35 @@ reads the newest era. It keeps tables small and lets an expiry's event leave soo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from ni import clock
+from ni.clock import EPOCH
 from ni.commands import ExpireHolds
 from ni.database import LOST_CONNECTION, Pools
+from ni.decisions import Decision
 from ni.engine import Engine
 from ni.errors import NiError
 from ni.sql import query
-from workers.pauses import pause
+from workers.pauses import first_ended, pause
 
 if TYPE_CHECKING:
     from ni.settings import Settings
 
 CLIENT: Final = "ni"
-DUE: Final = "SELECT * FROM ni.due_accounts_v1($1, $2)"
+DUE: Final = "SELECT * FROM ni.due_accounts_v2($1, $2, $3)"
 PRUNE_ERAS: Final = "SELECT * FROM ni.prune_eras_v1($1, $2, $3)"
 PRUNE_REQUESTS: Final = "SELECT ni.prune_requests_v1($1, $2, $3)"
+
+STEPS_MAX: Final = 20
+FLOOR_MARGIN: Final = timedelta(minutes=1)
+"""A hold that is committed late is swept late by no more; the sweep begins this much earlier."""
+WHOLE_SWEEP_S: Final = 60.0
 
 log = structlog.get_logger()
 
@@ -46,24 +56,51 @@ class Housekeeper:
         self._settings = settings
         self._engine = engine
         self._era_places: dict[int, str] = {}
+        self._floors: dict[int, datetime] = {}
+        self._whole_at = float("-inf")
 
     async def step(self) -> Swept:
-        """One step in every bucket. Raises what the database raises."""
+        """One step of everything in every bucket. Raises what the database raises."""
+        swept = await self.prune()
+        swept.accounts = await self.expire()
+        return swept
+
+    async def expire(self) -> int:
+        """Sweep every hold that is due; of how many accounts. Raises what the database raises."""
+        if clock.monotonic() - self._whole_at > WHOLE_SWEEP_S:
+            self._floors.clear()
+            self._whole_at = clock.monotonic()
+        return sum([await self._expire(bucket) for bucket in range(self._engine.buckets)])
+
+    async def prune(self) -> Swept:
+        """One step of deleting what is old. Raises what the database raises."""
         swept = Swept()
         for bucket in range(self._engine.buckets):
-            swept.accounts += await self._expire(bucket)
             swept.eras += await self._prune_eras(bucket)
             swept.requests += await self._prune_requests(bucket)
         return swept
 
     async def _expire(self, bucket: int) -> int:
-        limit = self._settings.housekeeping_step
-        rows = await self._engine.pools.current.fetch(DUE, bucket, limit)
-        commands = [
-            ExpireHolds(client=CLIENT, key=None, fingerprint=b"", account=row[0]) for row in rows
-        ]
-        await self._engine.submit_batch(commands, atomic=False)
-        return len(commands)
+        """A step is swept at once again while the one before was full: many may be due at once."""
+        swept = 0
+        for _ in range(STEPS_MAX):
+            floor = self._floors.get(bucket, EPOCH)
+            limit = self._settings.housekeeping_step
+            row = await self._engine.pools.current.fetchrow(DUE, bucket, floor, limit)
+            assert row is not None, "a function with OUT parameters returns one row"
+            accounts, full, now = row
+            commands = [
+                ExpireHolds(client=CLIENT, key=None, fingerprint=b"", account=account)
+                for account in accounts
+            ]
+            answers = await self._engine.submit_batch(commands, atomic=False)
+            if any(answer.decision is not Decision.approved for answer in answers):
+                return swept
+            swept += len(commands)
+            if not full:
+                self._floors[bucket] = now - FLOOR_MARGIN
+                break
+        return swept
 
     async def _prune_eras(self, bucket: int) -> int:
         place = self._era_places.get(bucket, "")
@@ -98,10 +135,20 @@ async def _work(settings: Settings, stop: asyncio.Event, pause_s: float) -> None
         engine.start()
         try:
             housekeeper = Housekeeper(settings, engine)
-            while not stop.is_set():
-                await housekeeper.step()
-                await pause(stop, pause_s)
+            expiry_pause_s = settings.expiry_interval_ms / 1000
+            await first_ended(
+                _again(housekeeper.expire, stop, expiry_pause_s),
+                _again(housekeeper.prune, stop, pause_s),
+            )
         finally:
             await engine.stop()
     finally:
         await pools.close()
+
+
+async def _again(
+    chore: Callable[[], Coroutine[Any, Any, object]], stop: asyncio.Event, pause_s: float
+) -> None:
+    while not stop.is_set():
+        await chore()
+        await pause(stop, pause_s)

@@ -141,10 +141,15 @@ BEGIN
              WHERE p_to <> 'booked'
     ), told AS (
         INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, movement_id, currency,
-                               amount, reference, narrative, packet, packet_number)
+                               amount, reference, narrative, packet, packet_number,
+                               debit_account, credit_account, detail)
             SELECT c.bucket, ni.event_id_v1(v_stem, row_number() OVER (), c.bucket), v_type,
                    v_epoch, p_client, c.posting_id, c.currency, c.amount, c.reference,
-                   c.narrative, p_packet, p_number
+                   c.narrative, p_packet, p_number, c.debit_account, c.credit_account,
+                   CASE p_to WHEN 'problem' THEN
+                       (SELECT r.code FROM ni.problem AS r
+                         WHERE r.bucket = c.bucket AND r.posting_id = c.posting_id
+                           AND r.raised_at = p_at) END
               FROM changed AS c
              WHERE p_to IN ('booked', 'problem')
     )

@@ -17,6 +17,25 @@ BEGIN
 END
 $$;
 
+-- The same from a floor on, which spares the index entries of what was swept: while somebody's
+-- transaction is open nobody can remove them. o_full: there may be more.
+CREATE OR REPLACE FUNCTION ni.due_accounts_v2(
+    p_bucket smallint, p_floor timestamptz, p_limit integer,
+    OUT o_accounts text[], OUT o_full boolean, OUT o_now timestamptz
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    o_now := ni.clock();
+    SELECT coalesce(array_agg(DISTINCT t.account), '{}'), count(*) >= p_limit
+      INTO o_accounts, o_full
+      FROM (SELECT h.account::text FROM ni.hold AS h
+             WHERE h.bucket = p_bucket AND h.status = 'active' AND h.amount > 0
+               AND h.expires_at > p_floor AND h.expires_at <= o_now
+             ORDER BY h.expires_at LIMIT p_limit) AS t;
+END
+$$;
+
 -- Deletes eras that are not an account's newest, walking the key from (p_account, p_era) on.
 -- Returns where to go on, or a null account at the end. The newest era is never touched. Without
 -- bitmap scans the only plan is the walk in the key's order.

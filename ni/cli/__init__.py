@@ -10,7 +10,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from ni.cli import client, core, day, migrate, night_copy, packet, replay, up, worker
+from ni.cli import client, core, day, events, migrate, night_copy, packet, replay, sms, up, worker
 from ni.errors import NiError
 from ni.settings import Settings
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (up, worker, core, client, packet, day, night_copy, migrate, replay):
+for module in (up, worker, core, client, packet, day, night_copy, events, sms, migrate, replay):
     module.register(app)
 
 

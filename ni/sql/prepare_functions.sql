@@ -19,7 +19,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO ni_owner', name);
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', name);
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO ni_engine, ni_core', name);
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO ni_engine, ni_core, ni_sms', name);
 END
 $$;
 

@@ -32,8 +32,8 @@ async def place(postgres: EmbeddedPostgres, superuser_dsn: str) -> AsyncIterator
     """A prepared database without a schema."""
     name = f"place_{uuid4().hex[:12]}"
     await prepare_database(superuser_dsn, name, passwords(postgres))
-    owner, engine, core = (postgres.dsn(role, name) for role in ROLES)
-    yield Database(name, 0, owner, engine, core, postgres.dsn(SUPERUSER, name))
+    addresses = [postgres.dsn(role, name) for role in (*ROLES, SUPERUSER)]
+    yield Database(name, 0, *addresses)
     async with connected(superuser_dsn) as connection:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

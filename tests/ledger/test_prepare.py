@@ -1,4 +1,4 @@
-"""Preparing a server for NI: three roles and a database, as often as wanted."""
+"""Preparing a server for NI: its roles and a database, as often as wanted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_roles_can_log_in_and_little_else(place: Database, superuser_d
             place.name,
             list(ROLES),
         )
-    assert [tuple(role) for role in roles] == [(False, True, True)] * 3
+    assert [tuple(role) for role in roles] == [(False, True, True)] * len(ROLES)
 
 
 @pytest.mark.parametrize("password", ["plain", 'it\'s "so" \\ %I %L $1 $$'])

@@ -16,7 +16,7 @@ from tests.support.databases import Database
 
 UNSHARDED: Final = {
     "installation", "mode", "gate", "client", "migration", "unload_gate", "night_copy",
-    "night_source",
+    "night_source", "sms_inbox_floor",
 }  # fmt: skip
 """Not account-sized: they have one row, or one a client, a release, or a relation of the base."""
 

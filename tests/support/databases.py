@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from ni.embedded import EmbeddedPostgres
-from ni.migrate import migrate, prepare_database
+from ni.migrate import ROLES, migrate, prepare_database
 from ni.postgres_server import SUPERUSER, run_blocking
 from ni.private_file import Secrets
 from ni.processes import file_lock
@@ -30,6 +30,7 @@ class Database:
     owner_dsn: str
     engine_dsn: str
     core_dsn: str
+    sms_dsn: str
     superuser_dsn: str
 
     def servers(self, redis_url: str = "") -> Servers:
@@ -70,10 +71,7 @@ class Databases:
         run_blocking(self._execute(f"DROP DATABASE {database.name} WITH (FORCE)"))
 
     def _described(self, name: str, buckets: int) -> Database:
-        addresses = [
-            self._postgres.dsn(role, name)
-            for role in ("ni_owner", "ni_engine", "ni_core", SUPERUSER)
-        ]
+        addresses = [self._postgres.dsn(role, name) for role in (*ROLES, SUPERUSER)]
         return Database(name, buckets, *addresses)
 
     def _template(self, buckets: int) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.processes import find_process
+from tests.support.rabbitmq import RabbitMQ
 
 PREFIX: Final = "ni-test-"
 
@@ -25,6 +26,7 @@ def new_home() -> Path:
 
 def remove_home(home: Path) -> None:
     """Stop what runs in the folder, then remove it and the data it links to."""
+    RabbitMQ(home).end()
     if (home / "secrets.json").exists():
         for server in (EmbeddedValkey(home), EmbeddedPostgres(home)):
             if server.find():

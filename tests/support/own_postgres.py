@@ -32,6 +32,10 @@ class OwnPostgres:
         await migrate(servers.owner_dsn, buckets=buckets)
         return cls(home, server, servers)
 
+    def dsn(self, role: str) -> str:
+        """The address for one of the roles."""
+        return self._server.dsn(role)
+
     def kill(self) -> None:
         """SIGKILL to the postmaster alone; its sessions find out by themselves."""
         os.kill(self._server.pid, signal.SIGKILL)

@@ -26,7 +26,14 @@ MEASURING: Final = frozenset(
         "ni/clock.py",  # seconds of the process clock
         "ni/database.py",  # time-outs of connections
         "ni/day_switch.py",  # pauses between tries
+        "ni/amqp.py",  # waiting for the broker
+        "ni/amqp_door.py",  # the time until a retry
+        "ni/deliveries.py",  # the time until a retry
+        "ni/embedded_door.py",  # leases and pauses
         "ni/engine.py",  # deadlines
+        "ni/event_publisher.py",  # how long the broker has been silent
+        "ni/outbox.py",  # when it was read from its start
+        "ni/relay_lease.py",  # how long a lease lasts
         "ni/night_copy.py",  # pauses between chunks
         "ni/packets.py",  # deadlines and pauses
         "ni/postgres_server.py",  # waiting for a server
@@ -38,6 +45,11 @@ MEASURING: Final = frozenset(
         "ni/replay/sender.py",  # pauses between tries
         "ni/replay/switch.py",  # pauses between tries
         "ni/rest_client.py",  # the time an answer took
+        "ni/sms/gateway.py",  # the time a try may take
+        "ni/sms/health.py",  # pauses of everybody
+        "ni/sms/inbox.py",  # when it was asked for room
+        "ni/sms/sender.py",  # pauses between looks
+        "ni/sms/store.py",  # time-outs of connections
         "ni/retries.py",  # pauses between tries
         "ni/server_home.py",  # waiting for a file's lock
         "ni/service_user.py",  # waiting for a command
@@ -54,6 +66,7 @@ MEASURING: Final = frozenset(
         "ni/culprits.py",  # the time of a search
         "ni/straight_through.py",  # pauses of packets
         "workers/packets.py",  # pauses between passes
+        "workers/relay.py",  # pauses
         "workers/pauses.py",  # their length
     }
 )

@@ -1,0 +1,96 @@
+-- What the relay does with the outbox, in small steps. The engine's role may add events and read
+-- them; it takes them out through these functions alone.
+
+-- Deletes events that are delivered; how many there were. Rows move from a lap to lap 8, no other
+-- way, so what is not found where it was read is there or gone.
+CREATE OR REPLACE FUNCTION ni.remove_events_v1(p_bucket smallint, p_lap smallint, p_ids uuid[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_rows bigint;
+    v_more bigint := 0;
+BEGIN
+    DELETE FROM ni.outbox AS o
+     WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = p_lap;
+    GET DIAGNOSTICS v_rows = ROW_COUNT;
+    IF v_rows < cardinality(p_ids) AND p_lap <> 8 THEN
+        DELETE FROM ni.outbox AS o
+         WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = 8;
+        GET DIAGNOSTICS v_more = ROW_COUNT;
+    END IF;
+    RETURN v_rows + v_more;
+END
+$$;
+
+-- Empties the files of past laps that have grown past p_bytes and in which nothing waits; what
+-- waits in small numbers is moved out of the way first. Returns how many were emptied.
+--
+-- Never waits: a lap that somebody has locked, who has written there and not committed yet, say,
+-- is left for the next time. The lock is exclusive, so after it every event of the lap is
+-- committed and seen, or was undone. The lap that is written now and the next one are left alone,
+-- so no decision meets the lock.
+CREATE OR REPLACE FUNCTION ni.turn_outbox_v1(p_bytes bigint, p_moved_max integer)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_now     integer := date_part('epoch', clock_timestamp())::bigint >> 3 & 7;
+    v_lap     integer;
+    v_left    bigint;
+    v_emptied integer := 0;
+BEGIN
+    FOR v_lap IN SELECT g FROM generate_series(0, 7) AS g
+                  WHERE g NOT IN (v_now, (v_now + 1) & 7) LOOP
+        CONTINUE WHEN pg_relation_size(format('ni.outbox_%s', v_lap)::regclass) <= p_bytes;
+        BEGIN
+            EXECUTE format('LOCK TABLE ONLY ni.outbox_%s IN ACCESS EXCLUSIVE MODE NOWAIT', v_lap);
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM ni.outbox_%s LIMIT $1) AS t', v_lap)
+               INTO v_left USING p_moved_max + 1;
+            CONTINUE WHEN v_left > p_moved_max;
+            IF v_left > 0 THEN
+                PERFORM ni.move_events_v1(v_lap::smallint);
+            END IF;
+            EXECUTE format('TRUNCATE TABLE ONLY ni.outbox_%s', v_lap);
+            v_emptied := v_emptied + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;
+        END;
+    END LOOP;
+    RETURN v_emptied;
+END
+$$;
+
+-- Copies the events of a lap into lap 8; the caller has locked the lap and empties it.
+CREATE OR REPLACE FUNCTION ni.move_events_v1(p_lap smallint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client, movement_id,
+                           currency, amount, direction, available_after, reference, narrative,
+                           packet, packet_number, detail, debit_account, credit_account, lap)
+        SELECT o.bucket, o.event_id, o.type, o.account, o.sequence, o.epoch, o.client,
+               o.movement_id, o.currency, o.amount, o.direction, o.available_after, o.reference,
+               o.narrative, o.packet, o.packet_number, o.detail, o.debit_account,
+               o.credit_account, 8
+          FROM ni.outbox AS o WHERE o.lap = p_lap;
+END
+$$;
+
+-- The events of refused debits in one bucket. They change nothing, so they have no sequence.
+CREATE OR REPLACE FUNCTION ni.tell_refusals_v1(p_bucket smallint, p_refusals ni.refusal_v1[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    INSERT INTO ni.outbox (bucket, event_id, type, account, epoch, client, movement_id, currency,
+                           amount, direction, available_after, reference, narrative, detail)
+        SELECT p_bucket, r.event_id, 'ni.debit.refused', r.account, r.epoch, r.client,
+               r.movement_id, r.currency, r.amount, -1, r.available_after, r.reference,
+               r.narrative, r.reason
+          FROM unnest(p_refusals) AS r;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION ni.move_events_v1, ni.remove_events_v1, ni.turn_outbox_v1 FROM public;
+GRANT EXECUTE ON FUNCTION ni.remove_events_v1, ni.turn_outbox_v1 TO ni_engine;

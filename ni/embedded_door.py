@@ -1,0 +1,186 @@
+"""The embedded door: consumers lease events from queues in PostgreSQL, which the relay fills.
+
+One consumer has a queue at one time; a second one waits. A delivery is leased for
+NI_EVENT_LEASE_S and the lease is kept up while the consumer has it, so one that died gives back
+what it had. A queue is scanned from a floor, and from its start now and then: what was ended
+leaves dead row versions in front for as long as anybody's transaction is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from ni import clock
+from ni.database import LOST_CONNECTION, close_pool, open_pool
+from ni.deliveries import ALL_TYPES
+from ni.embedded_queues import pattern_of
+from ni.errors import NiError, Unavailable
+from ni.identifiers import floor_before
+
+if TYPE_CHECKING:
+    from ni.database import Pool
+    from ni.deliveries import Delivery
+    from ni.settings import Settings
+
+OPEN: Final = "SELECT ni.open_event_queue_v1($1, $2, $3, $4, $5, $6)"
+LEAVE: Final = "SELECT ni.leave_event_queue_v1($1, $2)"
+DROP: Final = "SELECT ni.drop_event_queue_v1($1)"
+TAKE: Final = "SELECT * FROM ni.take_deliveries_v1($1, $2, $3, $4, $5, $6)"
+END: Final = "SELECT ni.end_deliveries_v1($1, $2)"
+DELAY: Final = "SELECT ni.delay_deliveries_v1($1, $2, $3)"
+BURY: Final = "SELECT ni.bury_deliveries_v1($1, $2, $3)"
+CONNECTIONS: Final = 2
+WHOLE_SCAN_S: Final = 2.0
+FLOOR_MARGIN_S: Final = 30
+BEGINNING: Final = UUID(int=0)
+
+log = structlog.get_logger()
+
+
+class EmbeddedDelivery:
+    """One event of a queue in PostgreSQL."""
+
+    def __init__(self, consumer: _Consumer, identifier: UUID, body: bytes, attempt: int) -> None:
+        self._consumer = consumer
+        self._id = identifier
+        self.event_body: Final = body
+        self.attempt: Final = attempt
+
+    async def ack(self) -> None:
+        """It is done. Raises Unavailable."""
+        await self._consumer.end(self._id, END)
+
+    async def retry(self, after_s: float) -> None:
+        """Again, after `after_s` seconds. Raises Unavailable."""
+        await self._consumer.end(self._id, DELAY, int(after_s * 1000))
+
+    async def dead_letter(self, reason: str) -> None:
+        """Into ni.event_dead. Raises Unavailable."""
+        await self._consumer.end(self._id, BURY, reason)
+
+
+class _Consumer:
+    """One consumer of one queue."""
+
+    def __init__(self, pool: Pool, settings: Settings, queue: str, prefetch: int) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._queue = queue
+        self._prefetch = min(prefetch, settings.event_prefetch_max)
+        self._held: dict[UUID, None] = {}
+        self._floor = BEGINNING
+        self._scanned_at = float("-inf")
+        self._kept_at = float("-inf")
+        self._holder = uuid4()
+        self.pattern = ""
+        self.temporary = False
+
+    async def open(self) -> bool:
+        """Make the queue and take it; False when another consumer has it."""
+        limit = self._settings.event_queues_max
+        answer = await self._pool.fetchval(
+            OPEN, self._queue, self.pattern, self.temporary, limit, self._holder,
+            self._settings.event_lease_s,
+        )  # fmt: skip
+        if answer == "full":
+            raise NiError(f"there are {limit} queues already: see NI_EVENT_QUEUES_MAX")
+        return bool(answer == "mine")
+
+    async def leave(self) -> None:
+        """Let the next consumer have the queue, with what this one has not ended."""
+        try:
+            if self.temporary:
+                await self._pool.execute(DROP, self._queue)
+            else:
+                await self._pool.execute(LEAVE, self._queue, self._holder)
+        except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+            log.warning("event_queue_not_left", queue=self._queue, error=type(error).__name__)
+
+    async def end(self, identifier: UUID, statement: str, *rest: object) -> None:
+        """Be done with a delivery."""
+        self._held.pop(identifier, None)
+        try:
+            await self._pool.execute(statement, self._queue, [identifier], *rest)
+        except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+            raise Unavailable(f"the queue cannot be reached: {error}") from error
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """What comes, on and on. Raises Unavailable."""
+        pause_s = self._settings.event_poll_ms / 1000
+        while True:
+            try:
+                rows = await self._take() if await self._keep() else []
+            except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+                raise Unavailable(f"the queue cannot be reached: {error}") from error
+            for row in rows:
+                self._held[row[0]] = None
+            for row in rows:
+                yield EmbeddedDelivery(self, *row)
+            if not rows:
+                await asyncio.sleep(pause_s)
+
+    async def _take(self) -> list[asyncpg.Record]:
+        room = self._prefetch - len(self._held)
+        if room <= 0:
+            return []
+        if clock.monotonic() - self._scanned_at > WHOLE_SCAN_S:
+            self._floor, self._scanned_at = BEGINNING, clock.monotonic()
+        rows = await self._pool.fetch(
+            TAKE, self._queue, self._holder, self._floor, room, self._settings.event_lease_s,
+            self._settings.event_attempts_max,
+        )  # fmt: skip
+        if rows:
+            self._floor = max(self._floor, floor_before(rows[-1][0], FLOOR_MARGIN_S))
+        return rows
+
+    async def _keep(self) -> bool:
+        """Keep up the leases of the queue and of what is held; False: somebody else has it."""
+        if clock.monotonic() - self._kept_at < self._settings.event_lease_s / 3:
+            return True
+        if not await self.open():
+            if self._held:
+                raise Unavailable(f"the queue {self._queue} has another consumer")
+            return False
+        self._kept_at = clock.monotonic()
+        lease_ms = self._settings.event_lease_s * 1000
+        await self._pool.execute(DELAY, self._queue, list(self._held), lease_ms)
+        return True
+
+
+class EmbeddedDoor:
+    """Events from PostgreSQL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def consume(
+        self,
+        queue: str,
+        types: Sequence[str] = ALL_TYPES,
+        prefetch: int = 100,
+        *,
+        temporary: bool = False,
+    ) -> AsyncIterator[AsyncIterator[Delivery]]:
+        """See `ni.deliveries.Door`. Raises Unavailable."""
+        pool = await open_pool(self._settings, "day", CONNECTIONS)
+        try:
+            consumer = _Consumer(pool, self._settings, queue, prefetch)
+            consumer.pattern, consumer.temporary = pattern_of(types), temporary
+            try:
+                await consumer.open()
+            except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+                raise Unavailable(f"the queue cannot be reached: {error}") from error
+            try:
+                yield consumer.deliveries()
+            finally:
+                await consumer.leave()
+        finally:
+            await close_pool(pool)

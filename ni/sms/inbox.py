@@ -1,0 +1,201 @@
+"""Events in: from the door into the table of messages, a batch at a time.
+
+A delivery is acknowledged after the commit that keeps its message, so an event is told even when
+this process dies anywhere; what comes twice is found by its id. While too many messages wait,
+events stay in their queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import structlog
+
+from ni import clock
+from ni.deliveries import MAIN_QUEUE
+from ni.errors import Unavailable
+from ni.events import BadEvent, Event, parse
+from ni.identifiers import parse_id
+from ni.sms.store import NewMessage
+from ni.sms.texts import TYPES, event_time, render_text
+
+if TYPE_CHECKING:
+    from ni.deliveries import Delivery, Door
+    from ni.settings import Settings
+    from ni.sms.store import Store, Subscriber
+
+LOOK_S: Final = 1
+"""For so long is believed what was found of the room for more messages."""
+
+ACCOUNT_CHARACTERS_MAX: Final = 34
+SEQUENCE_MAX: Final = 2**63 - 1
+
+log = structlog.get_logger()
+
+
+class Inbox:
+    """Takes events over. `taken` is set whenever there may be something new to send."""
+
+    def __init__(
+        self, store: Store, door: Door, settings: Settings, zone: ZoneInfo, taken: asyncio.Event
+    ) -> None:
+        self._store = store
+        self._door = door
+        self._settings = settings
+        self._zone = zone
+        self._taken = taken
+        self._looked_at: float | None = None
+        self._room = 0
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises Unavailable when the door is lost, and what asyncpg does."""
+        batch_max = self._settings.sms_batch
+        while True:
+            if not await self._has_room():
+                await asyncio.sleep(LOOK_S)
+                continue
+            async with (
+                self._door.consume(MAIN_QUEUE, TYPES, 2 * batch_max) as deliveries,
+                aclosing(_batches(deliveries, batch_max)) as batches,
+            ):
+                async for batch in batches:
+                    await self.take(batch)
+                    if not await self._has_room():
+                        # What was delivered and is not taken goes back to its queue.
+                        log.warning("sms_full", waiting_max=self._settings.sms_waiting_max)
+                        break
+
+    async def take(self, batch: Sequence[Delivery]) -> None:
+        """Keep the messages of a batch and acknowledge it; what is no event is put aside.
+
+        Raises what asyncpg and the door raise: what is not acknowledged comes again.
+        """
+        known: list[tuple[Delivery, Event]] = []
+        for delivery in batch:
+            try:
+                known.append((delivery, _checked(parse(delivery.event_body))))
+            except BadEvent as error:
+                await _put_aside(delivery, str(error))
+        accounts = sorted({event.subject for _, event in known if event.subject})
+        wanted = await self._store.subscribers(accounts)
+        told: list[tuple[Delivery, NewMessage]] = []
+        silent: list[Delivery] = []
+        for delivery, event in known:
+            try:
+                message = self._message(event, wanted.get(event.subject or ""))
+            except BadEvent as error:
+                await _put_aside(delivery, str(error))
+                continue
+            if message is None:
+                silent.append(delivery)
+            else:
+                told.append((delivery, message))
+        await self._keep(told)
+        for delivery in silent:
+            await delivery.ack()
+
+    def _message(self, event: Event, subscriber: Subscriber | None) -> NewMessage | None:
+        """The message of an event, without a text when the customer shall not be told of it.
+
+        None: nobody is ever told of this account.
+        """
+        if subscriber is None:
+            return None
+        at = event_time(event.time)
+        wanted = event.type in subscriber.types and at >= subscriber.since
+        text = render_text(event, subscriber.language, self._zone) if wanted else None
+        in_turn, late = (text.in_turn, text.late) if text is not None else (None, None)
+        return NewMessage(
+            UUID(event.id), subscriber.account, event.data["sequence"], event.type, at,
+            subscriber.phone, subscriber.language, in_turn, late,
+        )  # fmt: skip
+
+    async def _keep(self, told: Sequence[tuple[Delivery, NewMessage]]) -> None:
+        if not told:
+            return
+        try:
+            seen, too_old = await self._store.take([message for _, message in told])
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(told) > 1:  # one by one, so that only the culprit is put aside
+                for one in told:
+                    await self._keep([one])
+                return
+            await _put_aside(told[0][0], f"the database refuses it: {type(error).__name__}")
+            return
+        for delivery, _ in told:
+            await delivery.ack()
+        self._room -= seen
+        repeated = len(told) - seen - too_old
+        if repeated:
+            log.info("sms_repeats_dropped", events=repeated)
+        if too_old:
+            log.error("sms_too_old", events=too_old)
+        self._taken.set()
+
+    async def _has_room(self) -> bool:
+        """Whether one more batch may be kept; the database is asked now and then."""
+        looked = self._looked_at is not None and clock.monotonic() - self._looked_at < LOOK_S
+        if not (looked and self._room > 0):
+            most = self._settings.sms_waiting_max
+            self._room = most - await self._store.waiting(most)
+            self._looked_at = clock.monotonic()
+        return self._room > 0
+
+
+def _checked(event: Event) -> Event:
+    """The event, when what the tables and the texts need of it is sound. Raises BadEvent."""
+    if parse_id(event.id) is None:
+        raise BadEvent("the id is no UUID")
+    account = event.subject
+    if not account or len(account) > ACCOUNT_CHARACTERS_MAX or "\0" in account:
+        raise BadEvent("the subject is no account")
+    if event.data["account"] != account:
+        raise BadEvent("the subject is not the account of the data")
+    sequence = event.data["sequence"]
+    if sequence is not None and (type(sequence) is not int or not 0 < sequence <= SEQUENCE_MAX):
+        raise BadEvent("the sequence is no number of a change")
+    return event
+
+
+async def _put_aside(delivery: Delivery, reason: str) -> None:
+    log.error("sms_bad_event", reason=reason[:200], attempt=delivery.attempt)
+    await delivery.dead_letter(reason[:200])
+
+
+async def _batches(
+    deliveries: AsyncIterator[Delivery], batch_max: int
+) -> AsyncGenerator[list[Delivery], None]:
+    """What is there, at least one and at most `batch_max`, without waiting for company."""
+    queue: asyncio.Queue[Delivery] = asyncio.Queue(batch_max)
+
+    async def read() -> None:
+        async for delivery in deliveries:
+            await queue.put(delivery)
+
+    reader = asyncio.create_task(read())
+    try:
+        while True:
+            first = asyncio.create_task(queue.get())
+            try:
+                await asyncio.wait({first, reader}, return_when=asyncio.FIRST_COMPLETED)
+                if not first.done():
+                    await reader  # raises what the door raised
+                    return
+            finally:
+                first.cancel()
+            batch = [first.result()]
+            while len(batch) < batch_max and not queue.empty():
+                batch.append(queue.get_nowait())
+            yield batch
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        with suppress(Unavailable):  # a door that is lost gives back what it gave out by itself
+            while not queue.empty():
+                await queue.get_nowait().retry(0)

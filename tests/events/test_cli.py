@@ -1,0 +1,101 @@
+"""`ni events`: followed live through both doors, and what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ni.events import parse
+from tests.events.house import RelayProcess, Teller
+from tests.support.broker import VirtualHost
+from tests.support.databases import Database
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 30.0
+
+
+@contextmanager
+def command(environment: dict[str, str], *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`ni events …`, ended afterwards."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ni", "events", *words], cwd=ROOT, env=os.environ | environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "embedded"])
+async def test_events_are_followed(
+    kind: str, request: pytest.FixtureRequest, database: Database, teller: Teller, home: Path,
+    owner: asyncpg.Connection,
+) -> None:  # fmt: skip
+    url = ""
+    if kind == "rabbitmq":
+        host = request.getfixturevalue("amqp")
+        assert isinstance(host, VirtualHost)
+        url = host.url
+    known = {
+        "NI_HOME": str(home), "NI_DATABASE_URL": database.engine_dsn, "NI_AMQP_URL": url,
+        "NI_OWNER_DATABASE_URL": database.owner_dsn,
+    }  # fmt: skip
+    with (
+        RelayProcess(home, database.engine_dsn, url, relay_scan_s="1"),
+        command(known, "tail", "--count", "2", "--json", "--account", "A") as raw,
+        command(known, "tail", "--count", "1", "--type", "ni.posting.*") as shown,
+    ):
+        deadline = time.monotonic() + LIMIT_S
+        while raw.poll() is None or shown.poll() is None:
+            assert time.monotonic() < deadline
+            await teller.tell(["A", "B"])
+            await asyncio.sleep(0.3)
+        lines, complaints = raw.communicate()
+        events = [parse(line.encode()) for line in lines.splitlines()]
+        assert [event.subject for event in events] == ["A", "A"], complaints
+        assert events[1].data["sequence"] == events[0].data["sequence"] + 1
+        text, _ = shown.communicate()
+        assert "ni.posting.created" in text
+        assert "-50.00 CZK" in text
+
+
+async def test_what_waits_is_shown(database: Database, teller: Teller, home: Path) -> None:
+    known = {"NI_HOME": str(home), "NI_OWNER_DATABASE_URL": database.owner_dsn}
+    with command(known, "waiting") as nothing:
+        assert "Nothing waits" in nothing.communicate(timeout=LIMIT_S)[0]
+    await teller.tell(["A"] * 3)
+    with command(known, "waiting") as some:
+        out, errors = some.communicate(timeout=LIMIT_S)
+    assert "ni.posting.created" in out, errors
+    assert " 3 " in out
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [({}, "ni up"), ({"NI_AMQP_URL": "amqp://127.0.0.1:1"}, "RabbitMQ cannot be reached")],
+    ids=["nothing", "no-broker"],
+)
+def test_why_nothing_is_followed(environment: dict[str, str], words: str, home: Path) -> None:
+    with command({"NI_HOME": str(home)} | environment, "tail") as child:
+        _, errors = child.communicate(timeout=LIMIT_S)
+    assert (child.returncode, errors.count("\n")) == (1, 1), errors
+    assert words in errors
+
+
+def test_a_wrong_pattern_is_told(home: Path, database: Database) -> None:
+    known = {"NI_HOME": str(home), "NI_DATABASE_URL": database.engine_dsn}
+    with command(known, "tail", "--type", "ni.#.placed") as child:
+        _, errors = child.communicate(timeout=LIMIT_S)
+    assert "# is not the last word" in errors, json.dumps(errors)

@@ -1,0 +1,124 @@
+"""The outbox's laps: its size follows what waits, never what has passed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from ni.database import close_pool, open_pool
+from ni.outbox import LAP_BYTES_MAX, TURN, Outbox, Row
+from ni.session import connected
+from ni.settings import Settings
+from tests.engine.world import debit, made, open_world
+from tests.events.house import Teller
+from tests.support.databases import Database
+
+SIZE: Final = (
+    "select sum(pg_total_relation_size(i.inhrelid))::bigint from pg_inherits as i"
+    " where i.inhparent = 'ni.outbox'::regclass"
+)
+PUT_BACK: Final = "update ni.outbox set lap = (lap + 4) % 8"
+INTO_A_PAST_LAP: Final = (Path(__file__).parent / "write_into_a_past_lap.sql").read_text()
+NOW: Final = "select (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::int"
+XID: Final = "select pg_current_xact_id()"
+
+
+async def deliver(outbox: Outbox) -> int:
+    """Take everything out, as a relay does; how many there were."""
+    count = 0
+    while rows := await outbox.page(1000):
+        await outbox.remove(rows)
+        count += len(rows)
+    return count
+
+
+async def test_it_does_not_grow_with_the_events_that_pass(
+    database: Database, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    """Under a foreign transaction that is open all the time, as the core's end of day is."""
+    pool = await open_pool(Settings(database_url=database.engine_dsn), "day", 1)
+    accounts = [f"CZ{number}" for number in range(2500)]
+    sizes = []
+    try:
+        async with connected(database.owner_dsn) as foreign, foreign.transaction():
+            await foreign.execute(XID)
+            await owner.execute(INTO_A_PAST_LAP)
+            outbox = Outbox(pool, Settings(), 1)
+            for _ in range(8):
+                await teller.tell(accounts)
+                outbox.start_over()
+                assert await deliver(outbox) == len(accounts)
+                await outbox.turn()
+                sizes.append(await owner.fetchval(SIZE))
+        assert max(sizes[2:]) <= 1.2 * max(sizes[:2]), sizes
+    finally:
+        await close_pool(pool)
+
+
+async def test_no_decision_meets_the_lock_of_a_past_lap(
+    database: Database, owner: asyncpg.Connection
+) -> None:
+    async with open_world(database) as world, connected(database.owner_dsn) as turning:
+        (name,) = await world.open()
+        made(await world.engine.submit(debit(name, 1)))
+        async with turning.transaction():
+            now = await turning.fetchval(NOW)
+            for lap in {*range(9)} - {now, (now + 1) % 8}:
+                await turning.execute(f"lock table only ni.outbox_{lap}")
+            async with asyncio.timeout(1):
+                for _ in range(20):
+                    made(await world.engine.submit(debit(name, 1)))
+
+
+async def test_a_lap_that_somebody_writes_in_is_left(
+    database: Database, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    """It is emptied after the commit, without the event that was committed late."""
+    await _fill_and_empty(teller, owner)
+    async with connected(database.owner_dsn) as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        lap = await owner.fetchval("select (n.lap + 4) % 8 from (" + NOW + " as lap) as n")
+        rows = teller.rows(["SLOW"])
+        await teller.write(rows, slow)
+        await slow.execute("update ni.outbox set lap = $1", lap)
+        assert await owner.fetchval(TURN, 0, 1000) in (0, 1)
+        await transaction.commit()
+    assert await owner.fetchval("select count(*) from ni.outbox") == 1
+    assert await owner.fetchval(TURN, 0, 1000) >= 1
+    moved = await owner.fetchrow("select event_id, lap, account from ni.outbox")
+    assert moved is not None
+    assert (moved["event_id"], moved["lap"], moved["account"]) == (rows[0][1], 8, "SLOW")
+
+
+async def _fill_and_empty(teller: Teller, owner: asyncpg.Connection) -> None:
+    await teller.tell(["A"] * 100)
+    await owner.execute("delete from ni.outbox")
+
+
+async def test_what_many_wait_for_is_not_moved(teller: Teller, owner: asyncpg.Connection) -> None:
+    await teller.tell(["A"] * 20)
+    await owner.execute(PUT_BACK)
+    assert await owner.fetchval(TURN, 0, 19) == 0
+    assert await owner.fetchval("select count(*) from ni.outbox where lap < 8") == 20
+    assert await owner.fetchval(TURN, 0, 20) == 1
+    assert await owner.fetchval("select count(*) from ni.outbox where lap = 8") == 20
+    assert await owner.fetchval(TURN, LAP_BYTES_MAX, 20) == 0
+
+
+async def test_what_was_moved_after_it_was_read_is_taken_out(
+    database: Database, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    pool = await open_pool(Settings(database_url=database.engine_dsn), "day", 1)
+    try:
+        outbox = Outbox(pool, Settings(), 1)
+        await teller.tell(["A"] * 5)
+        rows: list[Row] = await outbox.page(10)
+        await owner.execute("update ni.outbox set lap = 8")
+        await outbox.remove(rows)
+        assert await owner.fetchval("select count(*) from ni.outbox") == 0
+    finally:
+        await close_pool(pool)

@@ -1,0 +1,219 @@
+"""The relay against a real broker: everything arrives, each account's events in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import asyncpg
+import pytest
+
+from ni.database import close_pool, open_pool
+from ni.events import parse
+from ni.outbox import Outbox
+from ni.session import connected
+from ni.settings import Settings
+from tests.events.house import (
+    WAITING,
+    RelayProcess,
+    Taker,
+    Teller,
+    assert_complete,
+    first_deliveries,
+    now_us,
+    until,
+    until_empty,
+)
+from tests.support.broker import VirtualHost
+from tests.support.databases import Database
+
+ACCOUNTS = [f"CZ{number:04}" for number in range(60)]
+
+
+@pytest.mark.parametrize("buckets", [1, 8])
+async def test_everything_arrives_in_its_accounts_order(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    await teller.tell(random.choices(ACCOUNTS, k=2000))
+    await teller.tell(["HOT"] * 300)
+    relay = new_relay(relay_page="100", relay_window="50").start()
+    for _ in range(20):
+        await teller.tell(random.choices(ACCOUNTS, k=20))
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0, relay.log()
+    relay.stop()
+    assert relay.process is not None
+    assert relay.process.returncode == 0, relay.log()
+
+
+async def test_killed_relays_lose_and_invent_nothing(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    relay = new_relay(relay_page="50", relay_window="50")
+    for _ in range(4):
+        await teller.tell(random.choices(ACCOUNTS, k=3000))
+        relay.start()
+        await until(lambda: taker.take() > 0, relay.log)
+        relay.signal(signal.SIGKILL)
+    relay.start()
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert_complete(taker.bodies, teller)
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_second_relay_takes_over_and_the_first_one_is_fenced(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess], how: str,
+) -> None:  # fmt: skip
+    first = new_relay().start()
+    await first.until_logged("relay_works")
+    await teller.tell(ACCOUNTS)
+    await until_empty(owner)
+    second = new_relay().start()
+    await asyncio.sleep(1)
+    assert "relay_works" not in second.log()
+    await teller.tell(random.choices(ACCOUNTS, k=20_000))
+    await until(lambda: taker.take() > 0, first.log)
+    first.signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+    began = time.monotonic()
+    await second.until_logged("relay_publishes")
+    took_s = time.monotonic() - began
+    await teller.tell(["LATE"])
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    before = len(taker.bodies)
+    assert_complete(taker.bodies, teller)
+    assert took_s < 5, (took_s, second.log())
+    if how == "stop":
+        first.signal(signal.SIGCONT)
+        await first.until_logged("relay_waits")
+        await teller.tell(ACCOUNTS)
+        await until_empty(owner)
+        taker.take_all(teller.told)
+        assert len(taker.bodies) == before + len(ACCOUNTS), "the woken relay has published"
+
+
+async def test_a_low_id_that_commits_late_is_delivered(
+    database: Database, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """Longer than any decision: found when the outbox is read from its start."""
+    relay = new_relay(relay_scan_s="2", transaction_timeout_ms="500").start()
+    async with connected(database.owner_dsn) as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await teller.write(teller.rows(["SLOW", "SLOW"]), slow)
+        await relay.until_logged("relay_works")
+        for _ in range(10):
+            await teller.tell(ACCOUNTS)
+            await asyncio.sleep(0.25)
+        taker.take()
+        assert len(taker.bodies) >= 9 * len(ACCOUNTS)
+        await transaction.commit()
+    await teller.tell(["SLOW"])
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert sorted(first_deliveries(map(parse, taker.bodies))["SLOW"]) == [1, 2, 3]
+
+
+async def test_decisions_of_the_margin_are_in_order_however_late(
+    database: Database, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """An account's first event commits within the margin, after later ids of others were read."""
+    relay = new_relay().start()
+    await relay.until_logged("relay_works")
+    async with connected(database.owner_dsn) as slow:
+        for _ in range(5):
+            async with slow.transaction():
+                await teller.write(teller.rows(["SLOW"]), slow)
+                for _ in range(4):
+                    await teller.tell(ACCOUNTS)
+                    await asyncio.sleep(0.1)
+            await teller.tell(["SLOW"])
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_what_nobody_takes_stays_and_raises_an_alarm(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    relay = new_relay(relay_scan_s="2").start()
+    await teller.tell(ACCOUNTS * 5)
+    await until_empty(owner)
+    amqp.delete_bindings("ni.events", taker.queue)
+    await teller.tell(ACCOUNTS * 5)
+    await relay.until_logged("relay_unroutable")
+    assert await owner.fetchval(WAITING) == len(ACCOUNTS) * 5
+    amqp.bind("ni.events", taker.queue, "ni.#")
+    await teller.tell(ACCOUNTS)
+    await until_empty(owner)
+    await relay.until_logged("relay_routable_again")
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_bindings_that_come_and_go_change_no_accounts_order(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """While one event of an account may come back, its next one is not sent."""
+    relay = new_relay(relay_scan_s="1").start()
+    await relay.until_logged("relay_works")
+    stop = asyncio.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            amqp.delete_bindings("ni.events", taker.queue)
+            amqp.bind("ni.events", taker.queue, "ni.#")
+
+    flapping = asyncio.create_task(asyncio.to_thread(come_and_go))
+    for _ in range(15):
+        await teller.tell(["HOT", "HOT2"] * 20)
+        await asyncio.sleep(0.1)
+    stop.set()
+    await flapping
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+    assert "relay_unroutable" in relay.log(), "nothing came back, so nothing was tested"
+
+
+async def test_what_the_broker_refuses_stays_in_order(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """A full queue refuses (nack); as it is emptied, the rest follows in order."""
+    with Taker(amqp.url, arguments={"x-max-length": 30, "x-overflow": "reject-publish"}) as small:
+        relay = new_relay(relay_scan_s="1").start()
+        await teller.tell(random.choices(ACCOUNTS[:5], k=300))
+        await relay.until_logged("relay_unroutable")
+        assert await owner.fetchval(WAITING) >= 200
+        await until(lambda: small.take() > -1 and len(small.bodies) >= 300, relay.log)
+        await until_empty(owner)
+        assert assert_complete(small.bodies, teller) == 0
+
+
+async def test_a_clock_that_goes_back_loses_nothing(database: Database, teller: Teller) -> None:
+    """New ids are then below the floor: the outbox is read from its start at once."""
+    set_clock = "create or replace function ni.clock() returns timestamptz language sql volatile as"
+    await teller.owner.execute(f"{set_clock} 'select clock_timestamp()'")
+    pool = await open_pool(Settings(database_url=database.engine_dsn), "day", 1)
+    try:
+        outbox = Outbox(pool, Settings(), 1)
+        outbox.start_over()
+        await teller.tell(["A"])
+        assert len(await outbox.page(100)) == 1
+        await teller.owner.execute(f"{set_clock} $$select clock_timestamp() - interval '1 hour'$$")
+        await teller.write(teller.rows(["A"], now_us() - 3_600_000_000))
+        assert await outbox.page(100) == []
+        assert [row["sequence"] for row in await outbox.page(100)] == [2]
+    finally:
+        await close_pool(pool)

@@ -1,0 +1,217 @@
+"""Rounds of bad luck for events: relay, broker, queue, disk; then every event is looked for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pika
+
+from tests.torture.account_for import UnaccountedError
+from tests.torture.event_auditor import EXCHANGE, QUEUE, Auditor
+from tests.torture.event_bench import (
+    BOUND_SECONDS,
+    QUEUE_KEPT_SECONDS,
+    WAITING,
+    EventBench,
+    until,
+)
+
+TAKEOVER_SECONDS: Final = 5.0
+ALARM_SECONDS: Final = 30.0
+LOW_ID_SECONDS: Final = 7.0
+"""Longer than a decision's transaction can take, so that the relay has gone far past the id."""
+COPIES: Final = 200
+LOW_ID: Final = (Path(__file__).parent / "event_low_id.sql").read_text()
+STANDING_BY: Final = (
+    "select count(*) from pg_stat_activity where application_name = 'ni relay lease'"
+)
+FRESH: Final = 20
+"""So many events after a kill: some of them are none that were under way."""
+_properties: Any = pika.BasicProperties  # pika leaves its types out
+PERSISTENT: Final = _properties(delivery_mode=2)
+
+Round = Callable[[EventBench, random.Random], Awaitable[None]]
+
+
+async def kill_relay(events: EventBench, draw: random.Random) -> None:
+    """Kill the relay that works; the other one takes over, and the dead one comes back."""
+    async with events.bench.load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.6))
+        await until(lambda: any(one.works for one in events.relays), BOUND_SECONDS, "none works")
+        # Two logs may say so: the first of them lost its lease, the last one has it.
+        working = [one for one in events.relays if one.works][-1]
+        other = next(one for one in events.relays if one is not working)
+        if not other.is_running:
+            other.start()
+        await all_stand_by(events)
+        began, before = time.monotonic(), len(events.auditor.first)
+        working.kill()
+        await until(
+            lambda: len(events.auditor.first) > before + FRESH, BOUND_SECONDS,
+            f"nobody took over: {other.log[-1500:]}",
+        )  # fmt: skip
+        events.takeovers_s.append(time.monotonic() - began)
+        working.start()
+        events.relays[:] = [working, other]
+    await events.settle()
+
+
+async def all_stand_by(events: EventBench) -> None:
+    """Wait until each relay has or wants the lease. Raises UnaccountedError."""
+    deadline = time.monotonic() + BOUND_SECONDS
+    while await events.ask(STANDING_BY) < len(events.relays):
+        if time.monotonic() > deadline:
+            raise UnaccountedError("a relay does not stand by")
+        await asyncio.sleep(0.1)
+
+
+async def kill_broker(events: EventBench, draw: random.Random) -> None:
+    """Kill the broker; decisions go on meanwhile, and what was confirmed is there again."""
+    load = events.bench.load
+    async with load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.6))
+        events.server.kill()
+        before = len(load.acknowledged)
+        await asyncio.sleep(draw.uniform(0.2, 1.0))
+        if len(load.acknowledged) == before:
+            raise UnaccountedError("nothing was decided while the broker was dead")
+        await asyncio.to_thread(events.server.start)
+        await until(events.auditor.bound.is_set, BOUND_SECONDS, "the auditor has no queue")
+    await events.settle()
+
+
+async def kill_both(events: EventBench, draw: random.Random) -> None:
+    """Kill the broker and both relays at one moment."""
+    async with events.bench.load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.5))
+        events.server.kill()
+        for relay in events.relays:
+            relay.kill()
+        await asyncio.to_thread(events.server.start)
+        for relay in events.relays:
+            relay.start()
+    await events.settle()
+
+
+async def delete_binding(events: EventBench, draw: random.Random) -> None:
+    """Nothing leads to the queue any more: events stay in the outbox, and an alarm is told."""
+    async with events.bench.load.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.3))
+        assert events.world.delete_bindings(EXCHANGE, QUEUE) == 1
+        await alarm_told(events)
+        events.world.bind(EXCHANGE, QUEUE, "#")
+    await events.settle()
+
+
+async def delete_queue(events: EventBench, draw: random.Random) -> None:
+    """The queue is deleted after it was emptied; what comes later waits until it is back."""
+    await events.settle()
+    auditor = events.auditor
+    auditor.declares.clear()
+    events.world.delete_queue(QUEUE)
+    async with events.bench.load.running():
+        await alarm_told(events)
+        await asyncio.sleep(draw.uniform(0, 0.5))
+        auditor.declares.set()
+    await until(auditor.bound.is_set, BOUND_SECONDS, "the auditor has no queue")
+    await asyncio.sleep(QUEUE_KEPT_SECONDS)
+    await events.settle()
+
+
+async def alarm_told(events: EventBench) -> None:
+    """Events wait in the outbox, and the relay has said why since this was asked."""
+    told = sum(relay.log.count("relay_unroutable") for relay in events.relays)
+    await until(
+        lambda: sum(relay.log.count("relay_unroutable") for relay in events.relays) > told,
+        ALARM_SECONDS, "no relay told of events that no queue takes",
+    )  # fmt: skip
+    if not await events.ask(WAITING):
+        raise UnaccountedError("what no queue takes does not wait in the outbox")
+
+
+async def raise_disk_alarm(events: EventBench, draw: random.Random) -> None:
+    """The broker takes nothing for a while, and says so; decisions go on."""
+    load = events.bench.load
+    async with load.running():
+        alarm = events.server.disk_alarm()
+        await asyncio.to_thread(alarm.__enter__)
+        try:
+            await asyncio.to_thread(events.server.admin.wait_alarm, raised=True)
+            before = len(load.acknowledged)
+            await asyncio.sleep(draw.uniform(1.0, 2.0))
+            if len(load.acknowledged) == before:
+                raise UnaccountedError("nothing was decided while the broker's disk was full")
+            if not await events.ask(WAITING):
+                raise UnaccountedError("the broker took events in spite of its alarm")
+        finally:
+            await asyncio.to_thread(alarm.__exit__, None, None, None)
+        await asyncio.to_thread(events.server.admin.wait_alarm, raised=False)
+    await events.settle()
+
+
+@asynccontextmanager
+async def low_id_open(events: EventBench, draw: random.Random) -> AsyncIterator[None]:
+    """An event with an old id is not committed before the block ends, and comes all the same."""
+    owner = await asyncpg.connect(events.servers.owner_dsn)
+    try:
+        transaction = owner.transaction()
+        await transaction.start()
+        milliseconds = time.time_ns() // 1_000_000
+        identifier = uuid.UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | draw.getrandbits(62))
+        await owner.execute(LOW_ID, str(identifier))
+        yield
+        await transaction.commit()
+    finally:
+        await owner.close()
+    await events.settle()
+    if str(identifier) not in events.auditor.first:
+        raise UnaccountedError(f"{identifier}, committed late, never came")
+
+
+async def keep_low_id_open(events: EventBench, draw: random.Random) -> None:
+    """Nobody waits for a transaction that is open for longer than any decision's."""
+    async with low_id_open(events, draw), events.bench.load.running():
+        before = len(events.auditor.first)
+        await asyncio.sleep(LOW_ID_SECONDS)
+        if len(events.auditor.first) == before:
+            raise UnaccountedError("events waited for a transaction of somebody else")
+
+
+async def send_copies(events: EventBench, draw: random.Random) -> None:
+    """Known events come again, as after a lost confirm: they are the same, and counted."""
+    copies = events.auditor.copies
+    known = draw.sample(list(events.auditor.first.values()), COPIES)
+    await asyncio.to_thread(publish, events.world.url, known)
+    await until(
+        lambda: events.auditor.copies >= copies + COPIES, BOUND_SECONDS, "copies did not come"
+    )
+
+
+def publish(url: str, bodies: list[bytes]) -> None:
+    """Publish these bodies once more, whoever wrote them."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    for body in bodies:
+        key = Auditor.key_of(body)
+        channel.basic_publish(EXCHANGE, key, body, PERSISTENT, mandatory=True)
+    connection.close()
+
+
+ROUNDS: Final[dict[str, Round]] = {
+    "binding": delete_binding,
+    "queue": delete_queue,
+    "disk": raise_disk_alarm,
+    "both": kill_both,
+    "low id": keep_low_id_open,
+    "copies": send_copies,
+}
+"""What happens besides single kills, each a few times in a campaign."""
