@@ -32,6 +32,9 @@ FENCE: Final = "ni.relay"
 LOCKED: Final = 405
 PRECONDITION_FAILED: Final = 406
 QUORUM: Final[Mapping[str, Any]] = {"x-queue-type": "quorum"}
+UNLIMITED: Final = 1_000_000_000
+"""Deliveries of what was put aside. RabbitMQ 4 drops a message after 20 unless it is told
+otherwise; -1 would mean none at all before it, and a queue outlives a change of versions."""
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # what fails is told by our own logs
 
@@ -178,9 +181,8 @@ class ChannelDoor:
             await self.answer(
                 self.channel.exchange_declare, exchange=name, exchange_type="topic", durable=True
             )
-        await self.answer(
-            self.channel.queue_declare, queue=DEAD, durable=True, arguments=dict(QUORUM)
-        )
+        arguments = {**QUORUM, "x-delivery-limit": UNLIMITED}
+        await self.answer(self.channel.queue_declare, queue=DEAD, durable=True, arguments=arguments)
         await self.answer(self.channel.queue_bind, queue=DEAD, exchange=DEAD, routing_key="#")
 
     async def declare_queue(self, queue: str, types: tuple[str, ...], attempts_max: int) -> None:

@@ -7,6 +7,7 @@ no type is without a queue because nobody wants it, and no binding of an older v
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -43,9 +44,15 @@ class AmqpDelivery:
         self.event_body: Final = body
         headers: dict[str, Any] = properties.headers or {}
         self.attempt: Final = int(headers.get("x-delivery-count", 0)) + 1
+        self.before_end: Callable[[], None] | None = None
+        """What the door says to the broker just before the delivery is done or put aside."""
 
     async def ack(self) -> None:
         """It is done. Raises Unavailable."""
+        self.done()
+
+    def done(self) -> None:
+        """The same."""
         self._say(self._channel.basic_ack)
 
     async def retry(self, after_s: float) -> None:
@@ -59,6 +66,8 @@ class AmqpDelivery:
 
     def _say(self, method: Callable[..., None], **how: Any) -> None:
         try:
+            if self.before_end is not None:
+                self.before_end()
             method(self._tag, **how)
         except AMQPError as error:
             raise Unavailable("RabbitMQ's connection has ended") from error
@@ -97,8 +106,8 @@ class AmqpDoor:
             for ended in (broker.lost, door.closed):
                 ended.add_done_callback(lambda _: arrived.put_nowait(None))
             limit = min(prefetch, self._settings.event_prefetch_max)
-            await door.answer(door.channel.basic_qos, prefetch_count=limit)
-            await _begin(door, queue, re.compile(pattern_of(types)), arrived)
+            window = _Window(door, queue, limit, re.compile(pattern_of(types)), arrived)
+            await window.begin(alone=not temporary)
             yield _deliveries(arrived)
         finally:
             await broker.close()
@@ -120,21 +129,55 @@ async def _deliveries(arrived: asyncio.Queue[Delivery | None]) -> AsyncIterator[
         yield delivery
 
 
-async def _begin(
-    door: ChannelDoor, queue: str, wanted: re.Pattern[str], arrived: asyncio.Queue[Delivery | None]
-) -> None:
-    """Let deliveries arrive; of types that are not wanted none does."""
+class _Window:
+    """Lets deliveries arrive, as many at one time as is safe.
 
-    def take(channel: Channel, method: Basic.Deliver, *rest: Any) -> None:
-        if wanted.search(method.routing_key):
-            arrived.put_nowait(AmqpDelivery(channel, method, *rest))
+    When a consumer dies, everything that it had in hand counts as tried once more. So what was
+    tried before comes alone: an event that kills its consumer again and again reaches the limit by
+    itself, and not with all those behind it. When the first fresh one is done, the window opens.
+    """
+
+    def __init__(
+        self, door: ChannelDoor, queue: str, limit: int, wanted: re.Pattern[str],
+        arrived: asyncio.Queue[Delivery | None],
+    ) -> None:  # fmt: skip
+        self._door, self._queue, self._limit = door, queue, limit
+        self._wanted, self._arrived = wanted, arrived
+        self._is_open = False
+        self._tag = f"{queue}.{id(door):x}"
+
+    async def begin(self, *, alone: bool) -> None:
+        """Raises as `ChannelDoor.answer` does."""
+        self._is_open = not alone
+        channel = self._door.channel
+        channel.add_on_cancel_callback(lambda _: self._arrived.put_nowait(None))
+        limit = 1 if alone else self._limit
+        await self._door.answer(channel.basic_qos, prefetch_count=limit)
+        await self._door.answer(
+            channel.basic_consume, queue=self._queue, consumer_tag=self._tag,
+            on_message_callback=self._take,
+        )  # fmt: skip
+
+    def _take(self, channel: Channel, method: Basic.Deliver, *rest: Any) -> None:
+        delivery = AmqpDelivery(channel, method, *rest)
+        is_wanted = self._wanted.search(method.routing_key) is not None
+        if not self._is_open and delivery.attempt == 1:
+            delivery.before_end = functools.partial(self._open, channel)
+        if is_wanted:
+            self._arrived.put_nowait(delivery)
         else:
-            channel.basic_ack(method.delivery_tag)
+            delivery.done()
 
-    door.channel.add_on_cancel_callback(lambda _: arrived.put_nowait(None))
-    await door.answer(
-        door.channel.basic_consume,
-        queue=queue,
-        consumer_tag=f"{queue}.{id(door):x}",
-        on_message_callback=take,
-    )
+    def _open(self, channel: Channel) -> None:
+        """Another consumer takes the place of this one, for a queue keeps its prefetch.
+
+        That is said just before the one delivery in hand is ended, when it was decided on: should
+        another process be the next in turn, it gets what comes after it. Earlier, or before a
+        delivery that goes back, would not do: a queue of RabbitMQ 3.10 then lets nobody follow.
+        """
+        if self._is_open:
+            return
+        self._is_open = True
+        channel.basic_cancel(self._tag)
+        channel.basic_qos(prefetch_count=self._limit)
+        channel.basic_consume(self._queue, self._take, consumer_tag=f"{self._tag}.open")

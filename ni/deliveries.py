@@ -37,7 +37,8 @@ class Delivery(Protocol):
 
     async def retry(self, after_s: float) -> None:
         """Let it come again, not before `after_s` seconds. Returns at once. Later events of the
-        queue do not wait for it. Raises Unavailable as `ack` does."""
+        queue do not wait for it, unless it is among those that come one by one because they were
+        in the hands of a consumer that ended. Raises Unavailable as `ack` does."""
 
     async def dead_letter(self, reason: str) -> None:
         """Put it aside for a person to look at. Raises Unavailable as `ack` does."""
@@ -57,7 +58,8 @@ class Door(Protocol):
         """The events of `queue`, as they come, while the block lasts; it is made when missing.
 
         `types` are patterns as a topic exchange has them (`ni.posting.*`, `ni.#`). At most
-        `prefetch` deliveries are in the consumer's hands at one time. A `temporary` queue goes
+        `prefetch` deliveries are in the consumer's hands at one time, and it may be only one until
+        that is done, so it waits for no more before it does what it has. A `temporary` queue goes
         away with its consumer. The iteration raises Unavailable when the door is lost; the
         caller opens it anew after a pause.
         """

@@ -78,9 +78,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _stand_by(lease: Lease, stop: asyncio.Event) -> bool:
     """Wait for the lease; False when it is time to stop."""
+    told = False
     while not stop.is_set():
         if await lease.take():
             return True
+        if not told:
+            log.info("relay_stands_by")
+            told = True
         await pause(stop, lease.interval_s)
     return False
 

@@ -110,6 +110,7 @@ DECLARE
     v_epoch   integer := (SELECT m.epoch FROM ni.mode AS m);
     v_type    text := 'ni.posting.' || p_to;
     v_stem    bytea := substring(uuid_send(uuidv7()) FROM 1 FOR 11);
+    v_lap     smallint := ni.lap_v1();
     v_rows    bigint;
 BEGIN
     IF v_buckets > 1 THEN
@@ -142,10 +143,10 @@ BEGIN
     ), told AS (
         INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, movement_id, currency,
                                amount, reference, narrative, packet, packet_number,
-                               debit_account, credit_account, detail)
+                               debit_account, credit_account, lap, detail)
             SELECT c.bucket, ni.event_id_v1(v_stem, row_number() OVER (), c.bucket), v_type,
                    v_epoch, p_client, c.posting_id, c.currency, c.amount, c.reference,
-                   c.narrative, p_packet, p_number, c.debit_account, c.credit_account,
+                   c.narrative, p_packet, p_number, c.debit_account, c.credit_account, v_lap,
                    CASE p_to WHEN 'problem' THEN
                        (SELECT r.code FROM ni.problem AS r
                          WHERE r.bucket = c.bucket AND r.posting_id = c.posting_id

@@ -1,6 +1,13 @@
 -- What the relay does with the outbox, in small steps. The engine's role may add events and read
 -- them; it takes them out through these functions alone.
 
+-- The lap that is written now. Whoever writes many events asks once, and not once a row.
+CREATE OR REPLACE FUNCTION ni.lap_v1() RETURNS smallint
+LANGUAGE sql VOLATILE
+AS $$
+SELECT (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::smallint
+$$;
+
 -- Deletes events that are delivered; how many there were. Rows move from a lap to lap 8, no other
 -- way, so what is not found where it was read is there or gone.
 CREATE OR REPLACE FUNCTION ni.remove_events_v1(p_bucket smallint, p_lap smallint, p_ids uuid[])
@@ -35,7 +42,7 @@ RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_now     integer := date_part('epoch', clock_timestamp())::bigint >> 3 & 7;
+    v_now     integer := ni.lap_v1();
     v_lap     integer;
     v_left    bigint;
     v_emptied integer := 0;
@@ -82,12 +89,14 @@ CREATE OR REPLACE FUNCTION ni.tell_refusals_v1(p_bucket smallint, p_refusals ni.
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_lap smallint := ni.lap_v1();
 BEGIN
     INSERT INTO ni.outbox (bucket, event_id, type, account, epoch, client, movement_id, currency,
-                           amount, direction, available_after, reference, narrative, detail)
+                           amount, direction, available_after, reference, narrative, detail, lap)
         SELECT p_bucket, r.event_id, 'ni.debit.refused', r.account, r.epoch, r.client,
                r.movement_id, r.currency, r.amount, -1, r.available_after, r.reference,
-               r.narrative, r.reason
+               r.narrative, r.reason, v_lap
           FROM unnest(p_refusals) AS r;
 END
 $$;

@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION ni.write_v1(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
+    v_lap  smallint := ni.lap_v1();
     v_rows bigint;
 BEGIN
     IF cardinality(p_states) > 0 THEN
@@ -42,8 +43,8 @@ BEGIN
     IF cardinality(p_events) > 0 THEN
         INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
                                movement_id, currency, amount, direction, available_after,
-                               reference, narrative)
-            SELECT p_bucket, e.* FROM unnest(p_events) AS e;
+                               reference, narrative, lap)
+            SELECT p_bucket, e.*, v_lap FROM unnest(p_events) AS e;
     END IF;
     INSERT INTO ni.request
         SELECT p_bucket, r.* FROM unnest(p_requests) AS r
@@ -62,6 +63,8 @@ CREATE OR REPLACE FUNCTION ni.write_postings_v1(p_bucket smallint, p_postings ni
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
+DECLARE
+    v_lap smallint := ni.lap_v1();
 BEGIN
     WITH n AS MATERIALIZED (
         SELECT * FROM unnest(p_postings)
@@ -85,10 +88,10 @@ BEGIN
     )
     INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
                            movement_id, currency, amount, direction, available_after,
-                           reference, narrative)
+                           reference, narrative, lap)
         SELECT p_bucket, e.event_id, 'ni.posting.created', e.account, e.sequence, n.epoch,
                n.client, n.posting_id, n.currency, n.amount, e.direction, e.available_after,
-               n.reference, n.narrative
+               n.reference, n.narrative, v_lap
           FROM n CROSS JOIN LATERAL (VALUES
                (n.debit_event_id, n.debit_account, n.debit_sequence, -1, n.debit_available_after),
                (n.credit_event_id, n.credit_account, n.credit_sequence, 1,

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import pytest
 
 from ni.database import close_pool, open_pool
 from ni.outbox import LAP_BYTES_MAX, TURN, Outbox, Row
 from ni.session import connected
 from ni.settings import Settings
-from tests.engine.world import debit, made, open_world
+from tests.engine.world import debit, hold, made, open_world
 from tests.events.house import Teller
+from tests.packets.desk import open_desk
 from tests.support.databases import Database
 
 SIZE: Final = (
@@ -23,6 +25,8 @@ SIZE: Final = (
 PUT_BACK: Final = "update ni.outbox set lap = (lap + 4) % 8"
 INTO_A_PAST_LAP: Final = (Path(__file__).parent / "write_into_a_past_lap.sql").read_text()
 NOW: Final = "select (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::int"
+COUNT_LAPS: Final = (Path(__file__).parent / "count_laps.sql").read_text()
+ASKED: Final = "select case when is_called then last_value + 1 else 0 end from ni.laps_asked"
 XID: Final = "select pg_current_xact_id()"
 
 
@@ -122,3 +126,26 @@ async def test_what_was_moved_after_it_was_read_is_taken_out(
         assert await owner.fetchval("select count(*) from ni.outbox") == 0
     finally:
         await close_pool(pool)
+
+
+@pytest.mark.parametrize("buckets", [1, 8])
+async def test_who_writes_many_events_asks_once_for_the_lap(
+    database: Database, owner: asyncpg.Connection
+) -> None:
+    """Not the column's default, which is asked once a row."""
+    await owner.execute(COUNT_LAPS)
+    async with open_desk(database, refused_events=True) as desk:
+        (name,) = await desk.world.open(balance=50_00)
+        made(await desk.world.engine.submit(hold(name, 1)))
+        await desk.world.engine.submit(debit(name, 60_00))
+        for _ in range(10):
+            await desk.post(name, 1)
+        types = await owner.fetch("select type, count(*) from ni.outbox group by type order by 1")
+        assert [tuple(row) for row in types] == [
+            ("ni.debit.refused", 1), ("ni.hold.placed", 1), ("ni.posting.created", 10),
+        ]  # fmt: skip
+        assert await owner.fetchval(ASKED) == 0
+        await desk.unload()
+        booked = "select count(*) from ni.outbox where type = 'ni.posting.booked'"
+        assert await owner.fetchval(booked) == 10
+        assert await owner.fetchval(ASKED) == 1, "ni.packet.unloaded alone is one row"

@@ -75,6 +75,7 @@ async def test_a_second_relay_takes_over_and_the_first_one_is_fenced(
     await teller.tell(ACCOUNTS)
     await until_empty(owner)
     second = new_relay().start()
+    await second.until_logged("relay_stands_by")
     await asyncio.sleep(1)
     assert "relay_works" not in second.log()
     await teller.tell(random.choices(ACCOUNTS, k=20_000))
