@@ -33,7 +33,8 @@ COPY: Final = "SELECT * FROM ni.night_copy_status_v1()"
 FAULTS: Final = "SELECT * FROM ni.night_copy_faults_v1()"
 LOCK_CORE: Final = "SELECT ni.lock_core_v1()"
 CORE_HELD: Final = "SELECT ni.core_held_v1()"
-FLIP: Final = "SELECT ni.flip_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+FLIP: Final = "SELECT * FROM ni.flip_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+NOTE: Final = "SELECT ni.note_switch_v1($1, $2)"
 
 PACKETS_SHOWN_MAX: Final = 100
 NAMES_LOOKED_AT_MAX: Final = 10_000
@@ -62,6 +63,9 @@ class DaySwitch:
         self._order = order
         self.made = False
         """Whether the mode has changed by this very switch."""
+        self.switch_ms = 0
+        """How long it took, without the wait for runs under way."""
+        self._epoch = 0
         self._drain_ms = 0
         self._began = clock.monotonic()
 
@@ -90,7 +94,9 @@ class DaySwitch:
         checkpoint("flipped")
         await self._session.execute("COMMIT")
         self.made = True
+        self.switch_ms = _since_ms(self._began)
         checkpoint("committed")
+        await self._session.fetchval(NOTE, self._epoch, self.switch_ms)
         return None
 
     async def _is_there(self, to: Mode) -> bool:
@@ -108,8 +114,9 @@ class DaySwitch:
         began = clock.monotonic()
         if not await self._session.fetchval(DRAIN, self._settings.drain_timeout_s * 1000):
             return await self._still_unloading()
-        self._drain_ms = _since_ms(began)
-        self._began = clock.monotonic()
+        drained = clock.monotonic()
+        self._drain_ms = int((drained - began) * 1000)
+        self._began += drained - began
         checkpoint("drained")
         rows = await self._session.fetch(UNFINISHED, NAMES_LOOKED_AT_MAX, PACKETS_SHOWN_MAX)
         unfinished = [dict(row) for row in rows]
@@ -137,14 +144,15 @@ class DaySwitch:
     async def _flip(self, to: Mode, unfinished: list[dict[str, Any]]) -> Answer | None:
         for tries in range(1, self._settings.gate_tries_max + 1):
             patience_ms = await self._patience_ms(to)
-            result = await self._session.fetchval(
+            row = await self._session.fetchrow(
                 FLIP, to, patience_ms, self._settings.idle_in_transaction_timeout_ms,
-                self._order.by, self._order.key, tries, self._drain_ms, _since_ms(self._began),
-                json.dumps(unfinished),
+                self._order.by, self._order.key, tries, self._drain_ms, json.dumps(unfinished),
             )  # fmt: skip
-            if result == "flipped":
+            assert row is not None, "a function with OUT parameters returns one row"
+            if row["o_result"] == "flipped":
+                self._epoch = row["o_epoch"]
                 return None
-            if result == "not_exact":
+            if row["o_result"] == "not_exact":
                 return await self._inexact()
             checkpoint("gate_not_had")
             # Twice as long as a try at least: calls that waited behind it are served meanwhile.

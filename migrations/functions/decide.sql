@@ -33,14 +33,24 @@ CREATE OR REPLACE FUNCTION ni.open_positions_v1(
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 AS $$
-DECLARE
-    v_rows bigint;
 BEGIN
     LOCK TABLE ni.gate IN ROW SHARE MODE;
     IF (SELECT m.mode <> p_mode FROM ni.mode AS m WHERE m.one) THEN
         RETURN 0;
     END IF;
     PERFORM ni.expect_session_v1(p_mode);
+    RETURN ni.place_positions_v1(p_bucket, p_accounts);
+END
+$$;
+
+-- The part of it that names a base: apart, so that a session of the night is warmed by day.
+CREATE OR REPLACE FUNCTION ni.place_positions_v1(p_bucket smallint, p_accounts text[])
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_rows bigint;
+BEGIN
     INSERT INTO ni.position (bucket, account)
         SELECT p_bucket, x.account
           FROM unnest(p_accounts) AS x (account)

@@ -49,7 +49,8 @@ $$;
 -- Makes the functions and triggers of ni.night_source, as the owner of the core's relations who is
 -- also a member of ni_owner. Repeating it is harmless: what stands stays untouched, so that the
 -- core is not locked. Where a trigger had to be made, the copy is emptied and everything noted, so
--- do it by day; triggers on relations that are followed no longer go. Returns what was made.
+-- do it by day; where something else has changed, everything is noted; triggers on relations that
+-- are followed no longer go. Returns what was made.
 CREATE OR REPLACE FUNCTION ni.install_night_copy_v1() RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -57,7 +58,6 @@ DECLARE
     v_relation text;
     v_function regprocedure;
     v_missing  record;
-    v_filled   boolean;
 BEGIN
     FOR v_relation IN SELECT s.relation FROM ni.night_source AS s ORDER BY s.relation LOOP
         EXECUTE ni.night_place_text_v1(v_relation);
@@ -79,18 +79,7 @@ BEGIN
             PERFORM ni.make_night_trigger_v1(v_missing.target, v_missing.name);
             RETURN NEXT format('%s on %s', v_missing.name, v_missing.target);
         END LOOP;
-        IF FOUND THEN
-            -- After the triggers, which have waited for whoever was writing. What is here may be
-            -- of another relation, with keys of another type.
-            EXECUTE format('DELETE FROM night.%I', v_relation);
-            DELETE FROM night.changed AS c WHERE c.relation = v_relation;
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s)',
-                           (SELECT s.source FROM ni.night_source AS s
-                             WHERE s.relation = v_relation)) INTO v_filled;
-            IF v_filled THEN
-                PERFORM ni.note_all_v1(v_relation);
-            END IF;
-        END IF;
+        PERFORM ni.note_installed_v1(v_relation, FOUND);
     END LOOP;
     FOR v_missing IN
         SELECT t.tgname AS name, t.tgrelid::regclass AS target FROM pg_trigger AS t
@@ -100,6 +89,31 @@ BEGIN
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', v_missing.name, v_missing.target);
     END LOOP;
+END
+$$;
+
+-- What a relation's installation leaves to be copied, and what is kept of its ground. p_made: a
+-- trigger was missing.
+CREATE OR REPLACE FUNCTION ni.note_installed_v1(p_relation text, p_made boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_filled boolean;
+BEGIN
+    IF p_made THEN
+        -- After the triggers, which have waited for whoever was writing. What is here may be of
+        -- another relation, with keys of another type.
+        EXECUTE format('DELETE FROM night.%I', p_relation);
+        DELETE FROM night.changed AS c WHERE c.relation = p_relation;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)',
+                       (SELECT s.source FROM ni.night_source AS s
+                         WHERE s.relation = p_relation)) INTO v_filled;
+    END IF;
+    IF v_filled OR NOT p_made AND EXISTS (SELECT FROM ni.night_ground_changes_v1() AS c
+                                           WHERE c.relation = p_relation) THEN
+        PERFORM ni.note_all_v1(p_relation);
+    END IF;
+    PERFORM ni.keep_night_ground_v1(p_relation);
 END
 $$;
 
@@ -143,7 +157,7 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-    ni.night_triggers_v1, ni.install_night_copy_v1, ni.expect_day_v1, ni.make_night_trigger_v1
-    FROM public;
+    ni.night_triggers_v1, ni.install_night_copy_v1, ni.note_installed_v1, ni.expect_day_v1,
+    ni.make_night_trigger_v1 FROM public;
 
 SELECT ni.install_night_copy_v1();

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,6 +16,7 @@ from ni.errors import Unavailable
 from ni.session import connected
 from tests.business_day.house import House, asked, core_held, done, why_not
 from tests.engine.world import CASH, cancel, debit, made
+from tests.support.clock import install_clock, set_clock
 
 BUCKETS = pytest.mark.parametrize("buckets", [1, 8])
 SHOWN = {
@@ -144,6 +147,42 @@ async def test_straight_through_postings_without_a_packet_are_unfinished_too(hou
     ]
 
 
+@pytest.mark.parametrize("change", ["truncate core.block", "update ni.mode set mode = mode"])
+async def test_a_close_brings_back_what_is_noted(house: House, change: str) -> None:
+    """The core has just done it; nobody has to ask a second time."""
+    names = await house.world.open(200, balance=100_00)
+    await house.close()
+    await house.world.owner.execute("update core.account set balance = balance - 100")
+    await house.open()
+    await house.world.owner.execute(change)
+    assert not (await house.status())["night_copy"]["exact"]
+    night = await house.close()
+    assert (night["mode"], night["night_copy"]["exact"]) == ("night", True)
+    assert [await house.world.available(name) for name in names[:3]] == [99_00] * 3
+
+
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 1, "night_copy_chunk": 1}])
+async def test_a_close_brings_back_no_longer_than_it_may(house: House) -> None:
+    await house.world.open(300, balance=100_00)
+    await house.close()
+    await house.world.owner.execute("update core.account set balance = balance - 100")
+    await house.open()
+    refusal = why_not(await house.day.close(asked()))
+    assert refusal["code"] == "night_copy_not_exact"
+    assert 100 < refusal["changed_keys"] < 310
+
+
+async def test_a_core_whose_columns_have_other_names_is_refused_in_words(house: House) -> None:
+    """What brings the copy back does not know them; that is told, not an error of ours."""
+    await house.world.open()
+    await house.world.owner.execute("alter table core.account rename balance to amount")
+    refusal = why_not(await house.day.close(asked()))
+    assert refusal["code"] == "night_copy_not_exact"
+    assert "day_alias.account" in refusal["detail"]
+    assert await house.mode() == ("day", 1)
+
+
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
 async def test_a_copy_that_lacks_something_does_not_serve(house: House) -> None:
     """The core loads a table anew: refused with what is missing, and nothing has changed."""
     await house.world.open(balance=100_00)
@@ -250,6 +289,7 @@ async def test_a_reader_that_keeps_its_transaction_open_holds_up_nobody_for_long
         session.terminate()
 
 
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
 async def test_a_core_transaction_across_the_flip_is_neither_missed_nor_doubled(
     house: House,
 ) -> None:
@@ -272,6 +312,31 @@ async def test_a_core_transaction_across_the_flip_is_neither_missed_nor_doubled(
     assert await house.world.available(account) == 85_00
     refused = why_not(await house.day.close(asked()))
     assert refused["code"] == "night_copy_not_exact"
+
+
+async def test_a_date_that_the_core_raised_by_day_and_committed_by_night_moves_no_night(
+    house: House,
+) -> None:
+    """The night has one business date, whatever its core does: the one that it began with."""
+    [account] = await house.world.open(balance=100_00)
+    async with connected(house.world.database.owner_dsn) as core:
+        await core.execute("begin")
+        await core.execute(
+            "update core.ledger set business_date = '2031-03-04', next_business_date = '2031-03-05'"
+        )
+        night = await house.close()
+        before = made(await house.world.engine.submit(debit(account, 1_00)))
+        await core.execute("commit")
+    after = made(await house.world.engine.submit(debit(account, 1_00)))
+    assert {night["business_date"], before["value_date"], after["value_date"]} == {"2031-03-04"}
+    assert await house.status() == night
+    assert (await house.world.balance(account))["business_date"] == "2031-03-04"
+    late = await house.world.engine.submit(debit(account, 1, value_date=date(2031, 3, 5)))
+    assert late.decision is Decision.validation_failed
+    day = await house.open()
+    assert (day["business_date"], day["next_business_date"]) == ("2031-03-04", "2031-03-05")
+    assert made(await house.world.engine.submit(debit(account, 1)))["value_date"] == "2031-03-04"
+    assert (await house.close())["business_date"] == "2031-03-05"
 
 
 @BUCKETS
@@ -299,3 +364,30 @@ async def test_the_switch_is_written_down(house: House) -> None:
     assert (row["client"], row["key"], row["gate_tries"]) == ("operator", "evening", 1)
     assert json.loads(row["unfinished"]) == []
     assert row["switch_ms"] < 1000
+
+
+async def test_since_is_what_the_clock_says(house: House) -> None:
+    """Also a clock that stands before the bank was made."""
+    instant = datetime(1993, 1, 4, 18, tzinfo=UTC)
+    await install_clock(house.world.owner)
+    await set_clock(house.world.owner, instant)
+    assert (await house.close())["since"] == "1993-01-04T18:00:00.000000Z"
+    await set_clock(house.world.owner, instant + timedelta(hours=12))
+    assert (await house.open())["since"] == "1993-01-05T06:00:00.000000Z"
+
+
+async def test_the_time_of_a_switch_is_that_of_the_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flip and its commit included; nothing is written when the switcher dies before."""
+
+    def rest(point: str) -> None:
+        if point == "flipped":
+            time.sleep(0.3)
+
+    monkeypatch.setattr("ni.day_switch.checkpoint", rest)
+    await house.close()
+    took = "select switch_ms from ni.day_switch order by epoch desc limit 1"
+    assert await house.world.owner.fetchval(took) >= 300
+    await house.open()
+    assert await house.world.owner.fetchval(took) >= 300

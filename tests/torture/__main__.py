@@ -1,9 +1,10 @@
 """`python -m tests.torture`: kill everything that can be killed, and account for every movement.
 
 What `make torture` runs: the kills of the API, of PostgreSQL, of the unloader and of the switch,
-then the long forms of the races (1,000 rounds each), of the tests of packets, of the switch and of
-the night copy, and of the model test; then what is measured for hours: 1,000 switches under load,
-ten minutes of a core that holds its tables, a night of an hour. `--quick` is a few kills alone.
+then the long forms of the races (1,000 rounds each), of the tests of packets, of the switch, of
+the night copy and of the core's end of day (a bank's year with every night), and of the model test;
+then what is measured for hours: 1,000 switches under load, ten minutes of a core that holds its
+tables, a night of an hour. `--quick` is a few kills alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ QUICK_SWITCH_KILLS = 12
 KILLS_A_RACE = 10
 """After so many kills of the switch its other rounds come once."""
 LONG_TESTS = [
-    f"tests/{name}" for name in ("races", "packets", "business_day", "night_copy", "model")
+    f"tests/{name}"
+    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model")
 ]
 NIGHTS = "switch,locked,night"
 
