@@ -47,8 +47,8 @@ END
 $$;
 
 -- Deletes idempotency keys older than p_keep_days, at most p_limit of them, about the oldest first:
--- they lie where they were written, in the order of their time, and are never updated. The bucket is
--- compared so that no plan walks the primary key of a whole bucket for it.
+-- they lie where they were written, in the order of their time, and are never updated. The bucket
+-- is compared so that no plan walks a whole bucket's primary key for it.
 CREATE OR REPLACE FUNCTION ni.prune_requests_v1(
     p_bucket smallint, p_keep_days integer, p_limit integer
 ) RETURNS bigint
