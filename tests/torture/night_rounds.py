@@ -98,7 +98,7 @@ async def core_across(nights: NightBench, draw: random.Random) -> None:
             await asyncio.sleep(draw.uniform(0, 0.1))
             await core.execute("commit")
             nights.by_day.update({one: 7_00, other: 3_00})
-            nights.by_night.update({one: 7_00})
+            nights.by_night.update({one: 7_00, other: 3_00})
         finally:
             await core.close()
     await count(nights)
