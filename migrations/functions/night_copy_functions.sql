@@ -81,10 +81,10 @@ BEGIN
 END
 $$;
 
--- Whether a transaction of the core writes the copy, and not notes alone: as it began. A commit must
--- show the night all of a transaction or nothing of it; half of one is a state that the core never
--- had. So one that wrote the copy before the flip goes on by night, and one that noted by night goes
--- on noting by day.
+-- Whether a transaction of the core writes the copy, and not notes alone: as it began. A commit
+-- must show the night all of a transaction or nothing of it; half of one is a state that the core
+-- never had. So one that wrote the copy before the flip goes on by night, and one that noted by
+-- night goes on noting by day.
 CREATE OR REPLACE FUNCTION ni.night_follows_v1(p_day boolean) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
