@@ -136,7 +136,12 @@ class BusinessDay:
         if stored is not None:
             return stored
         row = await session.fetchrow(STATE, order.by, order.key)
-        if row is None or not (row["o_mode"] == to or row["o_done"]):
+        if row is None:
+            return None
+        if row["o_made"] is not None and row["o_made"] != to:
+            # The answer was lost before it was kept; the switch tells what the key stood for.
+            return refuse(Decision.idempotency_key_reused)
+        if to not in (row["o_mode"], row["o_made"]):
             return None
         return await self._told(session, order)
 

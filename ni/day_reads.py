@@ -26,13 +26,13 @@ CORE_PATIENCE_S: Final = 1
 
 @dataclass(slots=True, frozen=True)
 class DayState:
-    """The mode and since when; `now` by the same clock. `done`: this key has made a switch."""
+    """The mode and since when; `now` by the same clock. `made`: to which this key has switched."""
 
     mode: Mode
     epoch: int
     since: datetime
     now: datetime
-    done: bool
+    made: Mode | None
 
 
 @dataclass(slots=True, frozen=True)

@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     holidays: str = Field("", description="dates on which nothing opens, YYYY-MM-DD, by comma")
     weekend: str = Field("sat,sun", description="weekdays on which nothing opens, by comma")
 
-    night_copy_chunk: int = Field(500, ge=1, le=10_000, description="keys of one transaction")
+    night_copy_chunk: int = Field(500, ge=1, le=2_000, description="keys of one transaction")
     night_copy_share_percent: int = Field(
         30, ge=1, le=100, description="of the time, that one session copies"
     )
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         2_000, ge=0, le=60_000, description="a close brings back what is noted, at most"
     )
     night_copy_check_rows: int = Field(
-        500, ge=1, le=10_000, description="keys compared with the core in one round"
+        500, ge=1, le=2_000, description="keys compared with the core in one round"
     )
     night_copy_keys_shown_max: int = Field(100, ge=1, description="differing keys told in a log")
 

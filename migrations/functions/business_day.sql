@@ -6,17 +6,17 @@
 -- relation behind the day's aliases, without waiting, before it asks for the gate.
 
 -- Where the bank stands, without the gate: for whoever decides about a switch, not about money.
--- o_done: a switch was made under this key.
+-- o_made: the mode to which a switch was made under this key; else null.
 CREATE OR REPLACE FUNCTION ni.day_state_v1(
     p_client text, p_key text, OUT o_mode text, OUT o_epoch integer, OUT o_since timestamptz,
-    OUT o_now timestamptz, OUT o_done boolean
+    OUT o_now timestamptz, OUT o_made text
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     SELECT m.mode, m.epoch, m.since, ni.clock(),
-           EXISTS (SELECT FROM ni.day_switch AS s WHERE s.client = p_client AND s.key = p_key)
-      INTO o_mode, o_epoch, o_since, o_now, o_done
+           (SELECT s.mode FROM ni.day_switch AS s WHERE s.client = p_client AND s.key = p_key)
+      INTO o_mode, o_epoch, o_since, o_now, o_made
       FROM ni.mode AS m WHERE m.one;
 END
 $$;
@@ -24,7 +24,7 @@ $$;
 -- Becomes the one switcher until the transaction ends; then where the bank stands. No row: another
 -- switcher has not ended within p_wait_ms.
 CREATE OR REPLACE FUNCTION ni.enter_switch_v1(p_client text, p_key text, p_wait_ms integer)
-RETURNS TABLE (mode text, done boolean)
+RETURNS TABLE (mode text, made text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -34,7 +34,7 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         RETURN;
     END;
-    RETURN QUERY SELECT s.o_mode, s.o_done FROM ni.day_state_v1(p_client, p_key) AS s;
+    RETURN QUERY SELECT s.o_mode, s.o_made FROM ni.day_state_v1(p_client, p_key) AS s;
 END
 $$;
 
@@ -184,26 +184,32 @@ BEGIN
 END
 $$;
 
--- The first relation behind the day's aliases that the core holds, or null; nothing stays locked.
+-- The first relation behind the day's aliases that the core holds by day, or null; nothing stays
+-- locked. Of two closers the slower one may ask by night: so the gate and the mode come first.
 CREATE OR REPLACE FUNCTION ni.core_held_v1() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_held text;
 BEGIN
-    v_held := ni.lock_core_v1();
+    LOCK TABLE ni.gate IN ROW SHARE MODE;
+    IF (SELECT m.mode = 'day' FROM ni.mode AS m WHERE m.one) THEN
+        v_held := ni.lock_core_v1();
+    END IF;
     RAISE EXCEPTION 'the locks go with this block' USING ERRCODE = 'NI005';
 EXCEPTION WHEN SQLSTATE 'NI005' THEN
     RETURN v_held;
 END
 $$;
 
--- One try to change the mode: 'busy', the gate was not had within p_gate_ms; 'not_exact', the copy
--- may not serve; neither holds or changes anything. 'flipped': everything is written and the gate
--- is held until the transaction ends, for which the session has p_commit_ms.
+-- One try to change the mode: 'busy', the gate was not had within p_gate_ms; 'not_exact', something
+-- is noted, or the catalogue is another one than when p_mark was taken with the whole question, for
+-- which there is no time under the gate. Neither holds or changes anything. 'flipped': everything
+-- is written and the gate is held until the transaction ends, for which the session has
+-- p_commit_ms.
 CREATE OR REPLACE FUNCTION ni.flip_v1(
     p_to text, p_gate_ms integer, p_commit_ms integer, p_client text, p_key text,
-    p_tries integer, p_drain_ms integer, p_unfinished jsonb,
+    p_tries integer, p_drain_ms integer, p_unfinished jsonb, p_mark text,
     OUT o_result text, OUT o_epoch integer
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -215,7 +221,8 @@ BEGIN
     PERFORM set_config('lock_timeout', p_gate_ms::text, true);
     BEGIN
         LOCK TABLE ni.gate IN EXCLUSIVE MODE;
-        IF p_to = 'night' AND NOT ni.night_copy_is_exact_v1() THEN
+        IF p_to = 'night' AND (ni.noted_buckets_v1() <> '{}'
+                               OR ni.night_mark_v1() IS DISTINCT FROM p_mark) THEN
             RAISE EXCEPTION 'the night copy is not exact' USING ERRCODE = 'NI004';
         END IF;
         UPDATE ni.mode AS m

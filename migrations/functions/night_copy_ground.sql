@@ -10,6 +10,7 @@
 CREATE OR REPLACE FUNCTION ni.night_ground_v1()
 RETURNS TABLE (relation text, target oid, name text, is_view boolean, seen text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN QUERY
@@ -42,6 +43,7 @@ $$;
 -- Each view of the day, under its name, with all views and relations behind it.
 CREATE OR REPLACE FUNCTION ni.night_views_v1() RETURNS TABLE (relation text, oid oid)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN QUERY
@@ -86,10 +88,69 @@ BEGIN
 END
 $$;
 
+-- A mark of all in the catalogue from which it follows whether triggers and ground are as they must
+-- be: ni.night_source and what its names are now, the functions of the triggers, the views of the
+-- day and what they read, each relation that is followed with its triggers, parents and
+-- subscriptions, and what is kept of the ground. The version of a row stands for what it says: an
+-- equal mark means that nothing was changed, nor changed and put back. Whoever adds a question to
+-- ni.night_copy_faults_v1 or ni.night_ground_v1 adds here what it reads. One pass by index, for it
+-- is taken under the gate.
+CREATE OR REPLACE FUNCTION ni.night_mark_v1() RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+BEGIN
+    RETURN (
+        WITH RECURSIVE named AS MATERIALIZED (
+            SELECT s.relation, n.name, to_regclass(n.name)::oid AS oid
+              FROM ni.night_source AS s CROSS JOIN unnest(s.source || s.lookups) AS n (name)
+        ), followed (oid) AS (
+            SELECT n.oid FROM named AS n WHERE n.oid IS NOT NULL
+            UNION
+            SELECT i.inhrelid FROM followed AS f JOIN pg_inherits AS i ON i.inhparent = f.oid
+        ), mark (text) AS (
+            SELECT concat_ws('/', 'source', s::text, p.oid, p.xmin, e.oid, e.xmin,
+                             to_regrole('ni_owner')::oid)
+              FROM ni.night_source AS s
+              LEFT JOIN pg_proc AS p
+                ON p.oid = to_regprocedure(format('night.follow_%I()', s.relation))
+              LEFT JOIN pg_proc AS e ON e.oid = to_regprocedure('ni.note_everything()')
+            UNION ALL
+            SELECT concat_ws('/', 'named', n.relation, n.name, n.oid) FROM named AS n
+            UNION ALL
+            SELECT concat_ws('/', 'followed', f.oid, c.xmin, c.relfilenode, c.relpersistence,
+                (SELECT string_agg(i.inhparent || ':' || i.xmin, ',' ORDER BY i.inhparent)
+                   FROM pg_inherits AS i WHERE i.inhrelid = f.oid),
+                'triggers',
+                (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid)
+                   FROM pg_trigger AS t WHERE t.tgrelid = f.oid),
+                'subscriptions',
+                (SELECT string_agg(s.srsubid || ':' || s.xmin, ',' ORDER BY s.srsubid)
+                   FROM pg_subscription_rel AS s WHERE s.srrelid = f.oid))
+              FROM followed AS f LEFT JOIN pg_class AS c ON c.oid = f.oid
+            UNION ALL
+            SELECT concat_ws('/', 'view', b.relation, b.oid, c.relkind, w.oid, w.xmin,
+                (SELECT string_agg(format('%s:%s:%s', a.attrelid, a.attnum, a.attname), ','
+                                   ORDER BY a.attrelid, a.attnum)
+                   FROM pg_depend AS d
+                   JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                  WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                    AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0))
+              FROM ni.night_views_v1() AS b
+              LEFT JOIN pg_class AS c ON c.oid = b.oid
+              LEFT JOIN pg_rewrite AS w ON w.ev_class = b.oid
+            UNION ALL
+            SELECT concat_ws('/', 'kept', f.relation, f.target, f.seen) FROM ni.night_followed AS f
+        )
+        SELECT md5(string_agg(m.text, chr(10) ORDER BY m.text COLLATE "C")) FROM mark AS m);
+END
+$$;
+
 -- Relations on which triggers are of no use: a crash empties an unlogged one unseen, and what a
 -- subscription applies fires no trigger of a statement.
 CREATE OR REPLACE FUNCTION ni.night_unfit_v1() RETURNS TABLE (relation text, fault text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN QUERY
@@ -147,6 +208,6 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-    ni.night_ground_v1, ni.night_views_v1, ni.night_ground_changes_v1, ni.night_unfit_v1,
-    ni.keep_night_ground_v1, ni.renew_night_ground_v1 FROM public;
+    ni.night_ground_v1, ni.night_views_v1, ni.night_ground_changes_v1, ni.night_mark_v1,
+    ni.night_unfit_v1, ni.keep_night_ground_v1, ni.renew_night_ground_v1 FROM public;
 GRANT EXECUTE ON FUNCTION ni.renew_night_ground_v1 TO ni_engine;

@@ -1,9 +1,11 @@
 -- The triggers that keep the night copy: which must stand, and how they are made.
 
--- The triggers that must stand, on each relation and on each of its partitions.
+-- The triggers that must stand, on each relation and on each of its partitions. They are looked for
+-- by index whatever their number was when a session asked first: the plan is kept.
 CREATE OR REPLACE FUNCTION ni.night_triggers_v1()
 RETURNS TABLE (relation text, root regclass, target regclass, name text, event text, stands boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
     RETURN QUERY
@@ -17,12 +19,19 @@ BEGIN
         UNION
         SELECT w.relation, w.root, i.inhrelid, w.is_lookup
           FROM wanted AS w JOIN pg_inherits AS i ON i.inhparent = w.oid
+    ), called AS MATERIALIZED (
+        SELECT n.name, p.oid, p.prosecdef AND p.proowner = 'ni_owner'::regrole AS is_ours
+          FROM (SELECT format('night.follow_%I()', s.relation) FROM ni.night_source AS s
+                UNION ALL SELECT 'ni.note_everything()') AS n (name)
+          JOIN pg_proc AS p ON p.oid = to_regprocedure(n.name)
     ), trigger_wanted AS (
         SELECT w.relation, w.root::regclass, w.oid::regclass AS target, e.bits, e.event,
                format('night_copy_%s_%s', w.relation, e.event) AS name,
-               to_regprocedure(CASE WHEN w.is_lookup OR e.event = 'truncate'
-                                    THEN 'ni.note_everything()'
-                                    ELSE format('night.follow_%I()', w.relation) END) AS called,
+               (SELECT f.oid FROM called AS f
+                 WHERE f.is_ours
+                   AND f.name = CASE WHEN w.is_lookup OR e.event = 'truncate'
+                                     THEN 'ni.note_everything()'
+                                     ELSE format('night.follow_%I()', w.relation) END) AS called,
                CASE WHEN w.is_lookup OR e.event = 'truncate'
                     THEN convert_to(w.relation, 'UTF8') || '\x00'::bytea
                     ELSE ''::bytea END AS arguments,
@@ -35,13 +44,12 @@ BEGIN
                AS e (bits, event)
     )
     SELECT w.relation, w.root, w.target, w.name, w.event,
-           EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+           EXISTS (SELECT FROM pg_trigger AS t
                     WHERE t.tgrelid = w.target AND t.tgname = w.name AND t.tgenabled = 'A'
                       AND t.tgtype = w.bits AND t.tgfoid = w.called AND t.tgargs = w.arguments
                       AND t.tgqual IS NULL AND t.tgattr = ''::int2vector
                       AND t.tgnewtable IS NOT DISTINCT FROM w.new_rows
-                      AND t.tgoldtable IS NOT DISTINCT FROM w.old_rows
-                      AND p.prosecdef AND p.proowner = 'ni_owner'::regrole)
+                      AND t.tgoldtable IS NOT DISTINCT FROM w.old_rows)
       FROM trigger_wanted AS w;
 END
 $$;
@@ -101,6 +109,7 @@ DECLARE
     v_filled boolean;
 BEGIN
     IF p_made THEN
+        PERFORM ni.hold_day_v1();
         -- After the triggers, which have waited for whoever was writing. What is here may be of
         -- another relation, with keys of another type.
         EXECUTE format('DELETE FROM night.%I', p_relation);
@@ -124,11 +133,21 @@ AS $$
 BEGIN
     IF EXISTS (SELECT FROM ni.night_triggers_v1() AS t
                 WHERE t.relation = p_relation AND NOT t.stands) THEN
-        LOCK TABLE ni.gate IN ROW SHARE MODE;
-        IF (SELECT m.mode <> 'day' FROM ni.mode AS m) THEN
-            RAISE EXCEPTION 'triggers of the night copy are made by day'
-                USING ERRCODE = 'object_not_in_prerequisite_state';
-        END IF;
+        PERFORM ni.hold_day_v1();
+    END IF;
+END
+$$;
+
+-- Keeps it day until the transaction ends, or refuses. A trigger that went after expect_day_v1 has
+-- looked is made too: so whoever empties the copy asks himself.
+CREATE OR REPLACE FUNCTION ni.hold_day_v1() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE ni.gate IN ROW SHARE MODE;
+    IF (SELECT m.mode <> 'day' FROM ni.mode AS m) THEN
+        RAISE EXCEPTION 'triggers of the night copy are made by day'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 END
 $$;
@@ -158,6 +177,6 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
     ni.night_triggers_v1, ni.install_night_copy_v1, ni.note_installed_v1, ni.expect_day_v1,
-    ni.make_night_trigger_v1 FROM public;
+    ni.hold_day_v1, ni.make_night_trigger_v1 FROM public;
 
 SELECT ni.install_night_copy_v1();

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ni.decisions import Decision
+from ni.session import connected
 from tests.business_day.house import House, resynchronise
 from tests.engine.world import debit, hold, made
 from workers.housekeeping import Housekeeper
@@ -58,6 +59,27 @@ async def test_a_fee_that_puts_an_account_below_its_limit_is_told(house: House) 
         assert (await world.engine.submit(hold(name, 1))).decision is Decision.insufficient_funds
     made(await world.engine.submit(debit(rich, 99_00)))
     made(await world.engine.submit(debit(posted, 1, check="none")))
+
+
+@BUCKETS
+async def test_a_booking_begun_by_day_and_committed_by_night_is_told(house: House) -> None:
+    """What it does after the close is noted, whichever way the transaction goes."""
+    [name] = await house.world.open(balance=100_00)
+    async with connected(house.world.database.owner_dsn) as core:
+        await core.execute("begin")
+        await core.execute(
+            "update core.account set balance = balance - 50 where account = $1", name
+        )
+        made(await house.world.engine.submit(debit(name, 99_00)))
+        await house.close()
+        await core.execute(
+            "update core.account set balance = balance - 100 where account = $1", name
+        )
+        await core.execute("commit")
+    await house.open()
+    await resynchronise(house)
+    assert [one["account"] for one in await below(house)] == [name]
+    assert await house.world.available(name) == -50
 
 
 async def test_expired_holds_do_not_count(house: House) -> None:

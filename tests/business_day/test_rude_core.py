@@ -241,3 +241,17 @@ async def _waits_for_runs(house: House) -> bool:
 
 async def _is_booked(house: House, account: str) -> bool:
     return await house.desk.core_balance(account) < 100_00
+
+
+async def test_the_slower_of_two_closers_looks_at_no_table_of_the_core(house: House) -> None:
+    """It asks whether the core is too early when the other one has closed already."""
+    held = "select ni.core_held_v1()"
+    async with core_held(house.world.database.owner_dsn):
+        assert await house.world.owner.fetchval(held) in (
+            "core.account",
+            "core.block",
+            "core.ledger",
+        )
+    await house.close()
+    async with core_held(house.world.database.owner_dsn), asyncio.timeout(5):
+        assert await house.world.owner.fetchval(held) is None

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ni.business_day import BusinessDay
 from ni.decisions import Decision
 from ni.errors import Unavailable
 from ni.session import connected
@@ -75,6 +76,29 @@ async def test_a_key_whose_answer_was_lost_does_not_switch_again(house: House) -
     await house.open()
     assert done(await house.day.close(asked("evening")))["mode"] == "day"
     assert await house.mode() == ("day", 3)
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["by_night", "by_day"])
+@pytest.mark.parametrize("late", [False, True], ids=["found_first", "found_by_the_switch"])
+async def test_a_key_whose_answer_was_lost_opens_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, opened: bool, late: bool
+) -> None:
+    """It stood for a close: sent as an open it is another request, whatever the mode is."""
+    await house.day.close(asked("evening"))
+    await house.world.owner.execute("delete from ni.request where key = 'evening'")
+    if opened:
+        await house.open()
+    before = await house.mode()
+    if late:
+        monkeypatch.setattr(BusinessDay, "_found", _nothing_found)
+    answer = await house.day.open(asked("evening", fingerprint=b"an open"))
+    assert answer.decision is Decision.idempotency_key_reused
+    assert await house.mode() == before
+    assert await house.world.requests() == 0
+
+
+async def _nothing_found(*_arguments: Any) -> None:
+    """As when the other request with that key has switched a moment later."""
 
 
 @pytest.mark.parametrize("target", ["night", "day"])
@@ -145,79 +169,6 @@ async def test_straight_through_postings_without_a_packet_are_unfinished_too(hou
     assert (await house.status())["unfinished_packets"] == [
         {"client": "tester", "packet": None, "status": "open"}
     ]
-
-
-@pytest.mark.parametrize("change", ["truncate core.block", "update ni.mode set mode = mode"])
-async def test_a_close_brings_back_what_is_noted(house: House, change: str) -> None:
-    """The core has just done it; nobody has to ask a second time."""
-    names = await house.world.open(200, balance=100_00)
-    await house.close()
-    await house.world.owner.execute("update core.account set balance = balance - 100")
-    await house.open()
-    await house.world.owner.execute(change)
-    assert not (await house.status())["night_copy"]["exact"]
-    night = await house.close()
-    assert (night["mode"], night["night_copy"]["exact"]) == ("night", True)
-    assert [await house.world.available(name) for name in names[:3]] == [99_00] * 3
-
-
-@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 1, "night_copy_chunk": 1}])
-async def test_a_close_brings_back_no_longer_than_it_may(house: House) -> None:
-    await house.world.open(300, balance=100_00)
-    await house.close()
-    await house.world.owner.execute("update core.account set balance = balance - 100")
-    await house.open()
-    refusal = why_not(await house.day.close(asked()))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert 100 < refusal["changed_keys"] < 310
-
-
-async def test_a_core_whose_columns_have_other_names_is_refused_in_words(house: House) -> None:
-    """What brings the copy back does not know them; that is told, not an error of ours."""
-    await house.world.open()
-    await house.world.owner.execute("alter table core.account rename balance to amount")
-    refusal = why_not(await house.day.close(asked()))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert "day_alias.account" in refusal["detail"]
-    assert await house.mode() == ("day", 1)
-
-
-@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
-async def test_a_copy_that_lacks_something_does_not_serve(house: House) -> None:
-    """The core loads a table anew: refused with what is missing, and nothing has changed."""
-    await house.world.open(balance=100_00)
-    await house.world.owner.execute("truncate core.block")
-    refusal = why_not(await house.day.close(asked("k")))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert refusal["changed_keys"] >= 1
-    assert str(refusal["changed_keys"]) in refusal["detail"]
-    assert (await house.mode(), await house.switches()) == (("day", 1), [])
-    assert await house.world.requests() == 0, "a refusal that may pass is not kept"
-
-
-async def test_the_copy_is_asked_again_under_the_gate(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What becomes inexact between the question and the gate is seen; the gate is let go."""
-
-    def truncate(point: str) -> None:
-        if point == "listed":
-            points.append(point)
-
-    points: list[str] = []
-    monkeypatch.setattr("ni.day_switch.checkpoint", truncate)
-    asks = house.day
-
-    async def first_says_yes(*_arguments: Any) -> None:
-        await house.world.owner.execute("truncate core.block")
-
-    monkeypatch.setattr("ni.day_switch.DaySwitch._refuse_inexact", first_says_yes)
-    refusal = why_not(await asks.close(asked()))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert points == ["listed"]
-    assert await house.mode() == ("day", 1)
-    [account] = await house.world.open()
-    made(await house.world.engine.submit(debit(account, 1)))
 
 
 @pytest.mark.parametrize(

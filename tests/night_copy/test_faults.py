@@ -80,6 +80,21 @@ async def test_by_night_no_trigger_is_made(scene: Scene) -> None:
     assert await scene.owner.fetchval("select count(*) from night.account") == 10
 
 
+async def test_who_empties_the_copy_asks_for_the_mode_himself(scene: Scene) -> None:
+    """A trigger may have gone after the first look, when nobody asked because all stood."""
+    await scene.open()
+    await scene.turn("night")
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="by day"):
+        await scene.owner.execute("select ni.note_installed_v1('account', true)")
+    assert await scene.owner.fetchval("select count(*) from night.account") == 10
+    await scene.turn("day")
+    async with scene.owner.transaction():
+        await scene.owner.execute("select ni.note_installed_v1('account', true)")
+        other = await scene.session(scene.database.owner_dsn)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await other.execute("begin; lock table ni.gate in exclusive mode nowait")
+
+
 async def test_installing_again_touches_no_table_of_the_core(scene: Scene) -> None:
     """A deploy by night: what stands is left alone, so nobody waits for the core."""
     await scene.open()

@@ -83,6 +83,15 @@ SEEN: Final = {
 }
 """What the triggers see."""
 
+SUBSCRIBED: Final = (
+    "create subscription test_lines connection 'dbname=nowhere' publication p"
+    " with (connect = false, slot_name = none);"
+    "set allow_system_table_mods = on;"
+    "insert into pg_subscription_rel select s.oid, 'core.account'::regclass, 'r', null"
+    "  from pg_subscription as s where s.subname = 'test_lines'"
+)
+UNSUBSCRIBED: Final = "alter subscription test_lines disable; drop subscription test_lines"
+
 
 async def partitioned(scene: Scene) -> None:
     """Accounts, and blocks in two partitions, followed and exact."""
@@ -182,17 +191,10 @@ async def test_what_is_seen_stays_right(scene: Scene, change: str) -> None:
 async def test_a_subscription_is_a_fault(scene: Scene) -> None:
     """What it applies fires no trigger of a statement."""
     await scene.open()
-    await act(
-        scene,
-        "create subscription test_lines connection 'dbname=nowhere' publication p"
-        " with (connect = false, slot_name = none);"
-        "set allow_system_table_mods = on;"
-        "insert into pg_subscription_rel select s.oid, 'core.account'::regclass, 'r', null"
-        "  from pg_subscription as s where s.subname = 'test_lines'",
-    )
+    await act(scene, SUBSCRIBED)
     try:
         assert not await scene.is_exact()
         [fault] = (await status(scene.pool)).faults
         assert "core.account is written by a subscription" in fault
     finally:
-        await act(scene, "alter subscription test_lines disable; drop subscription test_lines")
+        await act(scene, UNSUBSCRIBED)
