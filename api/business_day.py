@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.calls import Call, fingerprint
 from api.fields import Body
 from api.replies import Reply
+from ni.day_reads import EVERYTHING, Viewer
 from ni.day_switch import DayOrder
 
 
@@ -20,8 +21,11 @@ class OpenBody(Body):
 
 async def read_day(call: Call) -> Reply:
     """GET /v1/business-day."""
-    await call.authenticate("read_day")
-    return Reply(200, (await call.services.business_day.status()).encode())
+    client = await call.authenticate("read_day")
+    viewer = EVERYTHING
+    if not client.may("day_of_all_clients"):
+        viewer = Viewer(client.name, client.may("balance"))
+    return Reply(200, (await call.services.business_day.status(viewer)).encode())
 
 
 async def close_day(call: Call) -> Reply:

@@ -38,11 +38,14 @@ class Client:
         """Whether other clients' movements are open to it."""
         return ADMIN in self.scopes
 
+    def may(self, operation: str) -> bool:
+        """Whether this client may do `operation` (a row of `SCOPES`)."""
+        return SCOPES[operation] <= self.scopes or self.is_admin
+
     def require(self, operation: str) -> None:
         """Raise scope_missing unless this client may do `operation` (a row of `SCOPES`)."""
-        needed = SCOPES[operation]
-        if not needed <= self.scopes and ADMIN not in self.scopes:
-            missing = " ".join(sorted(needed - self.scopes))
+        if not self.may(operation):
+            missing = " ".join(sorted(SCOPES[operation] - self.scopes))
             raise ProblemError(Decision.scope_missing, f"this needs the scope {missing}")
 
 

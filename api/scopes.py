@@ -27,12 +27,15 @@ SCOPES: Final[dict[str, frozenset[str]]] = {
     "problems": frozenset({"problem:resolve"}),
     "read_day": frozenset(),
     "day": frozenset({"day:operate"}),
+    "day_of_all_clients": frozenset({"day:operate"}),
     "other_clients": frozenset({ADMIN}),
 }
 """All the scopes that an operation needs; `admin` stands for every one of them.
 
 `packet:read` comes with `posting:write` and with `packet:unload` (see `IMPLIED`). A batch needs
-what its items need. By id every client sees its own holds and postings.
+what its items need. By id every client sees its own holds and postings. Of the day any key sees
+its own unfinished packets, and with `balance` the accounts below their limit; `day_of_all_clients`
+shows all.
 """
 
 IMPLIED: Final[dict[str, str]] = {

@@ -54,7 +54,7 @@ class Services:
             await check_session(connection)
             buckets = await connection.fetchval(query("installation_read"))
         engine = Engine(settings, write_pools, buckets)
-        clients = ClientDirectory(read_pools.day, settings.client_refresh_s)
+        clients = ClientDirectory(read_pools.night, settings.client_refresh_s)
         reads = Reads(read_pools, settings, buckets)
         unload_pool = await open_unload_pool(settings)
         business_day = BusinessDay(reads, unload_pool, settings)

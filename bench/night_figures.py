@@ -145,6 +145,11 @@ class NightFigures:
         interval = self.gate_interval()
         return [interval[2]] if interval else []
 
+    def gate_medians(self) -> list[float]:
+        """Return the median of which that is the upper end; one value, or none."""
+        interval = self.gate_interval()
+        return [interval[1]] if interval else []
+
     def failed_calls(self) -> list[float]:
         """Return the failed calls of (switch); one value, or none."""
         return [float(self.switches.switched.failures)] if self.switches else []

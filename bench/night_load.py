@@ -5,7 +5,6 @@ reads a `NightSpec`, prints `begun` and a `NightResult`, and writes the trace.
 """
 
 import asyncio
-import gc
 import json
 import random
 import sys
@@ -13,17 +12,15 @@ import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-import uvloop
-
 from bench.load import FAILURES_LIMIT, SAMPLE_BYTES, SAMPLES_LIMIT
 from bench.load_requests import account_name, request_head
-from bench.load_spec import BEGUN
 from bench.night_answers import kind_of, mixed_state
 from bench.night_spec import KINDS, NightResult, NightSpec
-from bench.open_load import OpenLoad, offer
+from bench.open_load import OpenLoad, by_pipe, offer
 
 POSTED = ("201", "200")
 AMOUNT = '"amount":"0.01","currency":"CZK"'
@@ -127,21 +124,9 @@ async def run(spec: NightSpec, stop: asyncio.Event, begun: Callable[[], None]) -
     return load.found()
 
 
-async def _run_by_pipe(spec: NightSpec) -> NightResult:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin.fileno(), stop.set)
-    try:
-        return await run(spec, stop, lambda: print(BEGUN, flush=True))
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-
-
 def main() -> None:
     """Run one load."""
-    spec = NightSpec.from_json(sys.stdin.readline())
-    gc.disable()
-    print(uvloop.run(_run_by_pipe(spec)).to_json())
+    by_pipe(partial(run, NightSpec.from_json(sys.stdin.readline())))
 
 
 if __name__ == "__main__":

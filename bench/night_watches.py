@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from random import randrange
 from statistics import median
@@ -12,8 +12,9 @@ from uuid import UUID
 import asyncpg
 
 from bench.night_figures import Morning
+from bench.packet_figures import LockCount
 from bench.queries import query
-from bench.watches import looking
+from bench.watches import counting, looking
 
 POLL_EVENTS = 500
 POLL_PAUSE_S = 0.1
@@ -22,33 +23,9 @@ FLOOR_MS = 600_000
 WHOLE_SCAN_S = 60.0
 
 
-@dataclass(slots=True)
-class CoreLooks:
-    """Looks at the locks on the core; a look with one has seen NI where it must not be."""
-
-    samples: int = 0
-    with_locks: int = 0
-    longest_gap_ms: float = 0.0
-
-
-@asynccontextmanager
-async def core_watch(dsn: str) -> AsyncIterator[CoreLooks]:
+def core_watch(dsn: str) -> AbstractAsyncContextManager[LockCount]:
     """Count, every 10 ms, whether NI has or wants a lock on something of the core."""
-    found, before = CoreLooks(), 0.0
-    text = query("core_looks")
-
-    async def look(connection: asyncpg.Connection) -> None:
-        nonlocal before
-        locks = await connection.fetchval(text)
-        now = time.perf_counter()
-        found.samples += 1
-        found.with_locks += locks > 0
-        if before:
-            found.longest_gap_ms = max(found.longest_gap_ms, (now - before) * 1000)
-        before = now
-
-    async with looking(dsn, look):
-        yield found
+    return counting(dsn, "core_looks")
 
 
 async def take_snapshot(connection: asyncpg.Connection, found: Morning) -> None:

@@ -14,7 +14,9 @@ import gc
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Protocol
 
 import uvloop
 
@@ -165,21 +167,36 @@ async def offer(load: OpenLoad, stop: asyncio.Event) -> None:
         load.failed(f"{unanswered} requests unanswered {DRAIN_LIMIT_S} s after the end")
 
 
-async def _run_by_pipe(spec: LoadSpec) -> LoadResult:
+class Result(Protocol):
+    """What a load has found."""
+
+    def to_json(self) -> str:
+        """Return it in one line."""
+        ...
+
+
+Run = Callable[[asyncio.Event, Callable[[], None]], Coroutine[Any, Any, Result]]
+
+
+def by_pipe(run: Run) -> None:
+    """Run one load that a line on the standard input ends; print when it begins and its result."""
+    gc.disable()
+    print(uvloop.run(_until_told(run)).to_json())
+
+
+async def _until_told(run: Run) -> Result:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), stop.set)
     try:
-        return await run(spec, stop, lambda: print(BEGUN, flush=True))
+        return await run(stop, lambda: print(BEGUN, flush=True))
     finally:
         loop.remove_reader(sys.stdin.fileno())
 
 
 def main() -> None:
     """Run one load."""
-    spec = LoadSpec.from_json(sys.stdin.readline())
-    gc.disable()
-    print(uvloop.run(_run_by_pipe(spec)).to_json())
+    by_pipe(partial(run, LoadSpec.from_json(sys.stdin.readline())))
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ class LockCount:
     """What the samples of the server's locks have shown."""
 
     samples: int = 0
-    with_waits: int = 0
-    """Samples in which a session that decides waited for a lock that an unload held."""
+    with_locks: int = 0
+    """Samples in which there was a lock that must not be."""
     longest_gap_ms: float = 0.0
     """Between two samples: how long nobody looked."""
 
     def add(self, other: "LockCount") -> None:
         """Take in what another watch has counted."""
         self.samples += other.samples
-        self.with_waits += other.with_waits
+        self.with_locks += other.with_locks
         self.longest_gap_ms = max(self.longest_gap_ms, other.longest_gap_ms)
 
 
@@ -64,7 +64,7 @@ class PacketFigures:
 
     def lock_waits(self) -> list[float]:
         """Return how many samples showed a decision waiting for an unload; one value, or none."""
-        return [float(self.locks.with_waits)] if self.locks and self.locks.samples else []
+        return [float(self.locks.with_locks)] if self.locks and self.locks.samples else []
 
     def lag_p99s(self) -> list[float]:
         """Return the 99th percentile of the lag, in seconds; one value, or none."""

@@ -192,5 +192,7 @@ def _goal_row(goal: Goal, figures: Figures) -> Sequence[str]:
     values = goal.values(figures)
     bound = f"{goal.sign} {goal.bound:g}{goal.unit}"
     measured = f"{median(values):.2f}{goal.unit}" if values else ""
+    if values and goal.middle is not None:
+        measured += f" (median {median(goal.middle(figures)):.2f})"
     each = " ".join(f"{value:.2f}" for value in values)
     return goal.text, measured, bound, goal.verdict(figures), each

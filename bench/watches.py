@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 import asyncpg
@@ -54,23 +54,28 @@ async def _look_on(connection: asyncpg.Connection, look: Look, ended: asyncio.Ev
 
 
 @asynccontextmanager
-async def lock_watch(dsn: str) -> AsyncIterator[LockCount]:
-    """Count, every 10 ms, whether a decision waits for an unload. The block's value fills up."""
+async def counting(dsn: str, name: str) -> AsyncIterator[LockCount]:
+    """Count, every 10 ms, whether query `name` finds locks. The block's value fills up."""
     found = LockCount()
-    text, before = query("lock_waits"), 0.0
+    text, before = query(name), 0.0
 
     async def look(connection: asyncpg.Connection) -> None:
         nonlocal before
-        waits = await connection.fetchval(text)
+        locks = await connection.fetchval(text)
         now = time.perf_counter()
         found.samples += 1
-        found.with_waits += waits > 0
+        found.with_locks += locks > 0
         if before:
             found.longest_gap_ms = max(found.longest_gap_ms, (now - before) * 1000)
         before = now
 
     async with looking(dsn, look):
         yield found
+
+
+def lock_watch(dsn: str) -> AbstractAsyncContextManager[LockCount]:
+    """Count, every 10 ms, whether a decision waits for an unload."""
+    return counting(dsn, "lock_waits")
 
 
 @asynccontextmanager

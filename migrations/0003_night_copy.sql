@@ -71,3 +71,13 @@ INSERT INTO ni.night_source (relation, source, key, columns) VALUES
        "valid_from": "r.valid_from", "valid_to": "r.valid_to"}'),
     ('ledger', 'core.ledger', 'one',
      '{"business_date": "r.business_date", "next_business_date": "r.next_business_date"}');
+
+-- What the copy stands on, as it was seen when everything was noted last: a relation that is
+-- followed, a partition of it, a view of the day. `seen` are marks that any change of it changes.
+CREATE TABLE ni.night_followed (
+    relation text COLLATE "C" NOT NULL CHECK (relation IN ('account', 'block', 'ledger')),
+    target   oid NOT NULL,
+    name     text NOT NULL,
+    seen     text NOT NULL,
+    PRIMARY KEY (relation, target)
+);

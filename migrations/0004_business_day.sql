@@ -5,6 +5,8 @@
 
 -- One row a switch. The key of who asked stands beside it: a request that is sent again after a
 -- lost answer finds what it has done, and does nothing again. Of the day there is one, so bucket 0.
+-- switch_ms is the whole switch but the drain, its commit included, and so is written after it:
+-- null when the switcher has died in between.
 CREATE TABLE ni.day_switch (
     bucket             smallint NOT NULL,
     epoch              integer NOT NULL,
@@ -16,10 +18,20 @@ CREATE TABLE ni.day_switch (
     key                text COLLATE "C",
     gate_tries         integer NOT NULL,
     drain_ms           integer NOT NULL,
-    switch_ms          integer NOT NULL,
+    switch_ms          integer,
     unfinished         jsonb NOT NULL,
     PRIMARY KEY (bucket, epoch)
 );
+-- The night has the business date with which it began, also when a transaction of the core that
+-- raised its date by day commits by night and moves the copy.
+CREATE OR REPLACE VIEW night_alias.ledger AS
+    SELECT d.day AS business_date, d.day AS next_business_date
+      FROM (SELECT coalesce(
+                (SELECT s.business_date FROM ni.mode AS m
+                   JOIN ni.day_switch AS s ON s.bucket = 0 AND s.epoch = m.epoch
+                  WHERE m.one AND s.mode = 'night'),
+                (SELECT l.next_business_date FROM night.ledger AS l LIMIT 1)) AS day) AS d
+     WHERE d.day IS NOT NULL;
 CREATE INDEX day_switch_by_key ON ni.day_switch (client, key) WHERE key IS NOT NULL;
 
 -- Customers' accounts that the core's own bookings of the night left below their limit; the epoch

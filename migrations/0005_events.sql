@@ -5,7 +5,7 @@
 -- anybody in the database has a transaction open; the core's end of day has one for hours. So the
 -- outbox has laps: rows go into the lap of the second in which they are written, each lap lasts
 -- eight seconds, and the relay empties the file of a past lap in which nothing waits any more. See
--- docs/decisions/0020-the-outbox-runs-in-laps.md.
+-- docs/decisions/0021-the-outbox-runs-in-laps.md.
 
 ALTER TABLE ni.outbox RENAME TO outbox_before;
 ALTER TABLE ni.outbox_before RENAME CONSTRAINT outbox_pkey TO outbox_before_pkey;

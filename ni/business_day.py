@@ -16,15 +16,17 @@ import structlog
 
 from ni.batch_state import Answer, refuse
 from ni.database import LOST_CONNECTION, switch_session
-from ni.day_reads import STATE, DayReads
+from ni.day_reads import EVERYTHING, STATE, DayReads
 from ni.day_switch import CORE_HELD, DayOrder, DaySwitch, checkpoint
 from ni.decisions import Decision
 from ni.errors import Unavailable
+from ni.night_copy import resynchronise_within
 from ni.sql import query
 from ni.straight_through import last_pass
 
 if TYPE_CHECKING:
     from ni.database import Mode, Pool
+    from ni.day_reads import Viewer
     from ni.reads import Reads
     from ni.settings import Settings
 
@@ -47,12 +49,12 @@ class BusinessDay:
         self._unload_pool = unload_pool
         self._settings = settings
 
-    async def status(self) -> str:
-        """The document of the day. Raises Unavailable."""
-        return await self.reads.document()
+    async def status(self, viewer: Viewer = EVERYTHING) -> str:
+        """The document of the day as `viewer` may see it. Raises Unavailable."""
+        return await self.reads.document(viewer)
 
     async def close(self, order: DayOrder, *, require_unloaded: bool = False) -> Answer:
-        """Day to night: a last pass, running unloads drained, then the flip.
+        """Day to night: a last pass, what is noted brought back, running unloads drained, the flip.
 
         The answer is the day's document, or why it stays day: packets_unfinished,
         night_copy_not_exact. Raises Unavailable: whether it is night is told by a new call.
@@ -66,6 +68,7 @@ class BusinessDay:
                     self._unload_pool, self._settings, self._settings.drain_timeout_s
                 )
                 log.info("last_pass", packets=done.packets, postings=done.postings)
+                await self._bring_copy_back()
             checkpoint("passed")
             switch = DaySwitch(session, self._settings, order)
             refused = await switch.close(require_unloaded=require_unloaded)
@@ -83,6 +86,21 @@ class BusinessDay:
             switch = DaySwitch(session, self._settings, order)
             refused = await switch.open()
             return await self._ended(session, order, "day", switch, refused)
+
+    async def _bring_copy_back(self) -> None:
+        """What the copy lacks, as far as it is to be had in a moment: else the close is refused.
+
+        Whatever stops this is told by the question that follows, whether the copy is exact.
+        """
+        limit_ms = self._settings.night_copy_close_ms
+        if not limit_ms:
+            return
+        try:
+            done = await resynchronise_within(self._pools.day, self._settings, limit_ms)
+        except (asyncpg.PostgresError, *LOST_CONNECTION) as error:
+            log.warning("copy_not_brought_back", error=f"{type(error).__name__}: {error}")
+        else:
+            log.info("copy_brought_back", keys=done.keys, exact=done.exact)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[asyncpg.Connection]:
@@ -107,7 +125,7 @@ class BusinessDay:
             return refused
         if switch.made:
             self._pools.mode = to
-            log.info("day_switched", to=to, by=order.by)
+            log.info("day_switched", to=to, by=order.by, took_ms=switch.switch_ms)
         return await self._told(session, order)
 
     # Keys ----------------------------------------------------------------------------------------
@@ -118,7 +136,12 @@ class BusinessDay:
         if stored is not None:
             return stored
         row = await session.fetchrow(STATE, order.by, order.key)
-        if row is None or not (row["o_mode"] == to or row["o_done"]):
+        if row is None:
+            return None
+        if row["o_made"] is not None and row["o_made"] != to:
+            # The answer was lost before it was kept; the switch tells what the key stood for.
+            return refuse(Decision.idempotency_key_reused)
+        if to not in (row["o_mode"], row["o_made"]):
             return None
         return await self._told(session, order)
 

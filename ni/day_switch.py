@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ni import clock
-from ni.batch_state import Answer
+from ni.batch_state import Answer, refuse
 from ni.database import switch_limit_s
 from ni.decisions import Decision
 from ni.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     import asyncpg
 
     from ni.database import Mode
@@ -28,12 +30,13 @@ ENTER: Final = "SELECT * FROM ni.enter_switch_v1($1, $2, $3)"
 DRAIN: Final = "SELECT ni.drain_unloads_v1($1)"
 UNFINISHED: Final = "SELECT * FROM ni.unfinished_packets_v1($1, $2)"
 UNLOADING: Final = "SELECT * FROM ni.unloading_v1($1, $2)"
-EXACT: Final = "SELECT ni.night_copy_is_exact_v1()"
+EXACT: Final = "SELECT ni.exact_copy_mark_v1()"
 COPY: Final = "SELECT * FROM ni.night_copy_status_v1()"
 FAULTS: Final = "SELECT * FROM ni.night_copy_faults_v1()"
 LOCK_CORE: Final = "SELECT ni.lock_core_v1()"
 CORE_HELD: Final = "SELECT ni.core_held_v1()"
-FLIP: Final = "SELECT ni.flip_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+FLIP: Final = "SELECT * FROM ni.flip_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+NOTE: Final = "SELECT ni.note_switch_v1($1, $2)"
 
 PACKETS_SHOWN_MAX: Final = 100
 NAMES_LOOKED_AT_MAX: Final = 10_000
@@ -62,7 +65,11 @@ class DaySwitch:
         self._order = order
         self.made = False
         """Whether the mode has changed by this very switch."""
+        self.switch_ms = 0
+        """How long it took, without the wait for runs under way."""
+        self._epoch = 0
         self._drain_ms = 0
+        self._mark: str | None = None
         self._began = clock.monotonic()
 
     async def close(self, *, require_unloaded: bool) -> Answer | None:
@@ -77,29 +84,35 @@ class DaySwitch:
         """Night to day, likewise."""
         return await self._whole("day", self._open)
 
-    async def _whole(self, to: Mode, steps: Any) -> Answer | None:
+    async def _whole(
+        self, to: Mode, steps: Callable[[], Awaitable[Answer | None]]
+    ) -> Answer | None:
         await self._session.execute("BEGIN")
-        if await self._is_there(to):
+        mode, made = await self._enter()
+        reused = made not in {None, to}
+        if not reused and to in {mode, made}:
             await self._session.execute("ROLLBACK")
             return None
         checkpoint("entered")
-        refused: Answer | None = await steps()
+        refused = refuse(Decision.idempotency_key_reused) if reused else await steps()
         if refused is not None:
             await self._session.execute("ROLLBACK")
             return refused
         checkpoint("flipped")
         await self._session.execute("COMMIT")
         self.made = True
+        self.switch_ms = _since_ms(self._began)
         checkpoint("committed")
+        await self._session.fetchval(NOTE, self._epoch, self.switch_ms)
         return None
 
-    async def _is_there(self, to: Mode) -> bool:
-        """Become the one switcher; whether there is nothing left to do."""
+    async def _enter(self) -> tuple[Mode, Mode | None]:
+        """Become the one switcher: the mode, and the one to which this key has switched."""
         wait_ms = switch_limit_s(self._settings) * 500
         row = await self._session.fetchrow(ENTER, self._order.by, self._order.key, wait_ms)
         if row is None:
             raise Unavailable("another switch of the day is under way; ask again")
-        return row["mode"] == to or bool(row["done"])
+        return row["mode"], row["made"]
 
     async def _close(self, *, require_unloaded: bool) -> Answer | None:
         refused = await self._refuse_inexact()
@@ -108,8 +121,9 @@ class DaySwitch:
         began = clock.monotonic()
         if not await self._session.fetchval(DRAIN, self._settings.drain_timeout_s * 1000):
             return await self._still_unloading()
-        self._drain_ms = _since_ms(began)
-        self._began = clock.monotonic()
+        drained = clock.monotonic()
+        self._drain_ms = int((drained - began) * 1000)
+        self._began += drained - began
         checkpoint("drained")
         rows = await self._session.fetch(UNFINISHED, NAMES_LOOKED_AT_MAX, PACKETS_SHOWN_MAX)
         unfinished = [dict(row) for row in rows]
@@ -121,7 +135,7 @@ class DaySwitch:
                 unfinished_packets=unfinished,
             )
         checkpoint("listed")
-        # Asked before the gate, too: what it reads is warm then, and a refusal costs nobody a wait.
+        # As late as it can be: under the gate there is time to see that nothing has changed since.
         return await self._refuse_inexact() or await self._flip("night", unfinished)
 
     async def _open(self) -> Answer | None:
@@ -135,17 +149,24 @@ class DaySwitch:
         return await self._flip("day", [])
 
     async def _flip(self, to: Mode, unfinished: list[dict[str, Any]]) -> Answer | None:
+        asked_again = False
         for tries in range(1, self._settings.gate_tries_max + 1):
             patience_ms = await self._patience_ms(to)
-            result = await self._session.fetchval(
+            row = await self._session.fetchrow(
                 FLIP, to, patience_ms, self._settings.idle_in_transaction_timeout_ms,
-                self._order.by, self._order.key, tries, self._drain_ms, _since_ms(self._began),
-                json.dumps(unfinished),
+                self._order.by, self._order.key, tries, self._drain_ms, json.dumps(unfinished),
+                self._mark,
             )  # fmt: skip
-            if result == "flipped":
+            assert row is not None, "a function with OUT parameters returns one row"
+            if row["o_result"] == "flipped":
+                self._epoch = row["o_epoch"]
                 return None
-            if result == "not_exact":
-                return await self._inexact()
+            if row["o_result"] == "not_exact":
+                refused = await self._refuse_inexact()
+                if refused is not None or asked_again:
+                    return refused or await self._inexact()
+                asked_again = True
+                continue
             checkpoint("gate_not_had")
             # Twice as long as a try at least: calls that waited behind it are served meanwhile.
             await asyncio.sleep(random.uniform(2, 3) * self._settings.gate_timeout_ms / 1000)
@@ -165,7 +186,8 @@ class DaySwitch:
         return self._settings.gate_timeout_ms
 
     async def _refuse_inexact(self) -> Answer | None:
-        return None if await self._session.fetchval(EXACT) else await self._inexact()
+        self._mark = await self._session.fetchval(EXACT)
+        return None if self._mark is not None else await self._inexact()
 
     async def _inexact(self) -> Answer:
         status = await self._session.fetchrow(COPY)

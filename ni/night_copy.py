@@ -26,6 +26,7 @@ CHECK: Final = "SELECT * FROM ni.check_night_copy_v1($1, $2, $3, $4, $5, $6)"
 CHUNK: Final = "SELECT * FROM ni.resync_night_copy_v1($1, $2, $3)"
 FAULTS: Final = "SELECT * FROM ni.night_copy_faults_v1()"
 NOTED: Final = "SELECT ni.noted_buckets_v1()"
+RENEW: Final = "SELECT ni.renew_night_ground_v1()"
 REBUILD: Final = "SELECT ni.rebuild_night_copy_v1()"
 SETTLE: Final = "SELECT ni.settle_night_copy_v1($1)"
 SIZE: Final = "SELECT ni.night_copy_size_v1()"
@@ -138,6 +139,7 @@ async def resynchronise(
     stop = stop or asyncio.Event()
     work = _Resynchroniser(pool, settings, share_percent or settings.night_copy_share_percent, told)
     exact = False
+    await renew(pool)
     while not stop.is_set():
         noted = await pool.fetchval(NOTED)
         before = work.keys
@@ -152,6 +154,28 @@ async def resynchronise(
             exact = not await pool.fetchval(NOTED)
             break
     return Resynchronised(work.mode, work.keys, exact)
+
+
+async def resynchronise_within(pool: Pool, settings: Settings, limit_ms: int) -> Resynchronised:
+    """Bring the copy back with all the time of one session; no chunk begins after `limit_ms`.
+
+    Raises what asyncpg raises.
+    """
+    stop = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(limit_ms / 1000, stop.set)
+    try:
+        return await resynchronise(pool, settings, share_percent=100, stop=stop)
+    finally:
+        timer.cancel()
+
+
+async def renew(pool: Pool) -> list[str]:
+    """Note everything of a relation on which something may have happened unseen; which they are.
+
+    What needs the relation's owner is left to be a fault. Raises what asyncpg raises.
+    """
+    relations: list[str] = await pool.fetchval(RENEW)
+    return relations
 
 
 async def note_everything(pool: Pool) -> Mode:

@@ -124,10 +124,15 @@ class Reads:
         kind: str | None = row["o_kind"]
         return kind
 
-    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a query that names no base relation. Raises Unavailable."""
+    async def fetch(
+        self, sql: str, *arguments: Any, by: Mode | None = None
+    ) -> list[asyncpg.Record]:
+        """Run a query that names no base relation, through the pool of `by` or of the mode.
+
+        Raises Unavailable.
+        """
         return await self._with_session(
-            lambda session: session.fetch(sql, *arguments), self.pools.mode, self._deadline()
+            lambda session: session.fetch(sql, *arguments), by or self.pools.mode, self._deadline()
         )
 
     async def by_mode(

@@ -28,7 +28,8 @@ PASSING: Final = (
     asyncpg.LockNotAvailableError,
     transaction.Redo,
 )
-KEY_TAKEN: Final = "NI002"
+REQUEST_KEY: Final = "request_pkey"
+"""Violated by a key that another transaction has just used."""
 BROKEN_PROMISE: Final = "NI001"
 KEY_REDOS_MAX: Final = 3
 PAUSE_MAX_MS: Final = 250
@@ -67,10 +68,17 @@ async def decide_with_retries(
             if error.sqlstate == BROKEN_PROMISE:
                 raise BrokenPromise(str(error)) from error
             key_redos += 1
-            if error.sqlstate != KEY_TAKEN or key_redos > KEY_REDOS_MAX:
+            if not _is_key_taken(error) or key_redos > KEY_REDOS_MAX:
                 raise
             continue
         if clock.monotonic() + pause_ms / 1000 > deadline:
             raise Unavailable("the database did not answer in time") from reason
         await asyncio.sleep(random.uniform(0.5, 1) * pause_ms / 1000)
         pause_ms = min(pause_ms * 2, PAUSE_MAX_MS)
+
+
+def _is_key_taken(error: asyncpg.PostgresError) -> bool:
+    """Whether another transaction has just used a key of this one: the redo finds its answer."""
+    return isinstance(error, asyncpg.UniqueViolationError) and (
+        error.constraint_name == REQUEST_KEY
+    )

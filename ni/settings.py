@@ -84,13 +84,16 @@ class Settings(BaseSettings):
     holidays: str = Field("", description="dates on which nothing opens, YYYY-MM-DD, by comma")
     weekend: str = Field("sat,sun", description="weekdays on which nothing opens, by comma")
 
-    night_copy_chunk: int = Field(500, ge=1, le=10_000, description="keys of one transaction")
+    night_copy_chunk: int = Field(500, ge=1, le=2_000, description="keys of one transaction")
     night_copy_share_percent: int = Field(
         30, ge=1, le=100, description="of the time, that one session copies"
     )
     night_copy_interval_ms: int = Field(1_000, ge=10, description="pause between two rounds")
+    night_copy_close_ms: int = Field(
+        2_000, ge=0, le=60_000, description="a close brings back what is noted, at most"
+    )
     night_copy_check_rows: int = Field(
-        500, ge=1, le=10_000, description="keys compared with the core in one round"
+        500, ge=1, le=2_000, description="keys compared with the core in one round"
     )
     night_copy_keys_shown_max: int = Field(100, ge=1, description="differing keys told in a log")
 
@@ -153,6 +156,9 @@ class Settings(BaseSettings):
     redis_timeout_ms: int = Field(50, ge=1, description="wait for Valkey before going on without")
 
     request_keep_days: int = Field(30, ge=30, description="idempotency keys are kept")
+    below_limit_keep_days: int = Field(
+        90, ge=1, description="accounts that a night left below their limit are kept"
+    )
     housekeeping_interval_ms: int = Field(500, ge=10, description="pause between sweeps")
     housekeeping_step: int = Field(500, ge=1, description="rows of one housekeeping step")
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LOCATE: Final = "SELECT * FROM ni.locate_v1($1, $2, $3)"
 OPEN: Final = "SELECT ni.open_positions_v1($1, $2, $3)"
+PLACE: Final = "SELECT ni.place_positions_v1($1, $2)"
 LOCK: Final = "SELECT * FROM ni.lock_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 FIGURES: Final = "SELECT * FROM ni.figures_v1($1, $2, $3)"
 
@@ -169,15 +170,16 @@ async def run(
 def warm_calls(mode: Mode) -> list[tuple[str, tuple[Any, ...]]]:
     """What plans the hot functions in a session of the idle `mode`.
 
-    The locking function finds the mode wrong and reads no base; the figures are read for
-    themselves, by day, when the night's base is there and nobody needs it.
+    Functions behind the gate find the mode wrong and read no base; what does is called by itself,
+    by day, when the night's base is there and nobody needs it.
     """
     calls: list[tuple[str, tuple[Any, ...]]] = [
         (LOCATE, (0, [], [])),
+        (OPEN, (0, mode, [])),
         (LOCK, (0, mode, EPOCH, [], [], [], [], [])),
     ]
     if mode == "night":
-        calls.append((FIGURES, (0, EPOCH, [])))
+        calls += [(PLACE, (0, [])), (FIGURES, (0, EPOCH, []))]
     return calls
 
 

@@ -1,4 +1,4 @@
-"""Housekeeping: sweep expired holds, delete old eras and old request keys, in small steps.
+"""Housekeeping: sweep expired holds, delete old eras, keys and lists, in small steps.
 
 None of it is needed for a right answer: a decision counts an expired hold out at its instant, and
 reads the newest era. It keeps tables small and lets an expiry's event leave soon.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CLIENT: Final = "ni"
 DUE: Final = "SELECT * FROM ni.due_accounts_v2($1, $2, $3)"
 PRUNE_ERAS: Final = "SELECT * FROM ni.prune_eras_v1($1, $2, $3)"
+PRUNE_BELOW_LIMIT: Final = "SELECT ni.prune_below_limit_v1($1, $2, $3)"
 PRUNE_REQUESTS: Final = "SELECT ni.prune_requests_v1($1, $2, $3)"
 
 STEPS_MAX: Final = 20
@@ -47,6 +48,7 @@ class Swept:
     accounts: int = 0
     eras: int = 0
     requests: int = 0
+    below_limit: int = 0
 
 
 class Housekeeper:
@@ -78,6 +80,7 @@ class Housekeeper:
         for bucket in range(self._engine.buckets):
             swept.eras += await self._prune_eras(bucket)
             swept.requests += await self._prune_requests(bucket)
+            swept.below_limit += await self._prune_below_limit(bucket)
         return swept
 
     async def _expire(self, bucket: int) -> int:
@@ -112,6 +115,11 @@ class Housekeeper:
     async def _prune_requests(self, bucket: int) -> int:
         keep, limit = self._settings.request_keep_days, self._settings.housekeeping_step
         deleted = await self._engine.pools.current.fetchval(PRUNE_REQUESTS, bucket, keep, limit)
+        return int(deleted)
+
+    async def _prune_below_limit(self, bucket: int) -> int:
+        keep, limit = self._settings.below_limit_keep_days, self._settings.housekeeping_step
+        deleted = await self._engine.pools.current.fetchval(PRUNE_BELOW_LIMIT, bucket, keep, limit)
         return int(deleted)
 
 

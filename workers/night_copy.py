@@ -14,7 +14,7 @@ import structlog
 from ni import clock
 from ni.database import LOST_CONNECTION, close_pool, open_pool
 from ni.errors import NiError
-from ni.night_copy import NOTED, PASSING, Checker, resynchronise, status
+from ni.night_copy import NOTED, PASSING, Checker, renew, resynchronise, status
 from workers.pauses import pause
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Keeper:
             self._faults_at = clock.monotonic()
             for fault in (await status(self._pool)).faults:
                 log.error("night_copy_fault", fault=fault)
+        for relation in await renew(self._pool):
+            log.warning("night_copy_compared_anew", relation=relation)
         if await self._pool.fetchval(NOTED):
             began = clock.monotonic()
             done = await resynchronise(self._pool, self._settings, stop=self._stop)

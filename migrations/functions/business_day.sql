@@ -6,17 +6,17 @@
 -- relation behind the day's aliases, without waiting, before it asks for the gate.
 
 -- Where the bank stands, without the gate: for whoever decides about a switch, not about money.
--- o_done: a switch was made under this key.
+-- o_made: the mode to which a switch was made under this key; else null.
 CREATE OR REPLACE FUNCTION ni.day_state_v1(
     p_client text, p_key text, OUT o_mode text, OUT o_epoch integer, OUT o_since timestamptz,
-    OUT o_now timestamptz, OUT o_done boolean
+    OUT o_now timestamptz, OUT o_made text
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     SELECT m.mode, m.epoch, m.since, ni.clock(),
-           EXISTS (SELECT FROM ni.day_switch AS s WHERE s.client = p_client AND s.key = p_key)
-      INTO o_mode, o_epoch, o_since, o_now, o_done
+           (SELECT s.mode FROM ni.day_switch AS s WHERE s.client = p_client AND s.key = p_key)
+      INTO o_mode, o_epoch, o_since, o_now, o_made
       FROM ni.mode AS m WHERE m.one;
 END
 $$;
@@ -24,7 +24,7 @@ $$;
 -- Becomes the one switcher until the transaction ends; then where the bank stands. No row: another
 -- switcher has not ended within p_wait_ms.
 CREATE OR REPLACE FUNCTION ni.enter_switch_v1(p_client text, p_key text, p_wait_ms integer)
-RETURNS TABLE (mode text, done boolean)
+RETURNS TABLE (mode text, made text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -34,7 +34,7 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
         RETURN;
     END;
-    RETURN QUERY SELECT s.o_mode, s.o_done FROM ni.day_state_v1(p_client, p_key) AS s;
+    RETURN QUERY SELECT s.o_mode, s.o_made FROM ni.day_state_v1(p_client, p_key) AS s;
 END
 $$;
 
@@ -184,79 +184,86 @@ BEGIN
 END
 $$;
 
--- The first relation behind the day's aliases that the core holds, or null; nothing stays locked.
+-- The first relation behind the day's aliases that the core holds by day, or null; nothing stays
+-- locked. Of two closers the slower one may ask by night: so the gate and the mode come first.
 CREATE OR REPLACE FUNCTION ni.core_held_v1() RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_held text;
 BEGIN
-    v_held := ni.lock_core_v1();
+    LOCK TABLE ni.gate IN ROW SHARE MODE;
+    IF (SELECT m.mode = 'day' FROM ni.mode AS m WHERE m.one) THEN
+        v_held := ni.lock_core_v1();
+    END IF;
     RAISE EXCEPTION 'the locks go with this block' USING ERRCODE = 'NI005';
 EXCEPTION WHEN SQLSTATE 'NI005' THEN
     RETURN v_held;
 END
 $$;
 
--- One try to change the mode: 'busy', the gate was not had within p_gate_ms; 'not_exact', the copy
--- may not serve; neither holds or changes anything. 'flipped': everything is written and the gate
--- is held until the transaction ends, for which the session has p_commit_ms.
+-- One try to change the mode: 'busy', the gate was not had within p_gate_ms; 'not_exact', something
+-- is noted, or the catalogue is another one than when p_mark was taken with the whole question, for
+-- which there is no time under the gate. Neither holds or changes anything. 'flipped': everything
+-- is written and the gate is held until the transaction ends, for which the session has
+-- p_commit_ms.
 CREATE OR REPLACE FUNCTION ni.flip_v1(
     p_to text, p_gate_ms integer, p_commit_ms integer, p_client text, p_key text,
-    p_tries integer, p_drain_ms integer, p_switch_ms integer, p_unfinished jsonb
-) RETURNS text
+    p_tries integer, p_drain_ms integer, p_unfinished jsonb, p_mark text,
+    OUT o_result text, OUT o_epoch integer
+)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_epoch  integer;
     v_at     timestamptz;
     v_ledger record;
 BEGIN
     PERFORM set_config('lock_timeout', p_gate_ms::text, true);
     BEGIN
         LOCK TABLE ni.gate IN EXCLUSIVE MODE;
-        IF p_to = 'night' AND NOT ni.night_copy_is_exact_v1() THEN
+        IF p_to = 'night' AND (ni.noted_buckets_v1() <> '{}'
+                               OR ni.night_mark_v1() IS DISTINCT FROM p_mark) THEN
             RAISE EXCEPTION 'the night copy is not exact' USING ERRCODE = 'NI004';
         END IF;
         UPDATE ni.mode AS m
-           SET mode = p_to, epoch = m.epoch + 1,
-               since = greatest(ni.clock(), m.since + interval '1 microsecond')
+           SET mode = p_to, epoch = m.epoch + 1, since = ni.clock()
          WHERE m.one AND m.mode <> p_to
-        RETURNING m.epoch, m.since INTO STRICT v_epoch, v_at;
+        RETURNING m.epoch, m.since INTO STRICT o_epoch, v_at;
         IF p_to = 'night' THEN
             SELECT l.business_date, l.next_business_date INTO v_ledger FROM night_alias.ledger AS l;
         ELSE
             SELECT l.business_date, l.next_business_date INTO v_ledger FROM day_alias.ledger AS l;
         END IF;
         INSERT INTO ni.day_switch
-        VALUES (0, v_epoch, p_to, v_at, v_ledger.business_date, v_ledger.next_business_date,
-                p_client, p_key, p_tries, p_drain_ms, p_switch_ms, p_unfinished);
+        VALUES (0, o_epoch, p_to, v_at, v_ledger.business_date, v_ledger.next_business_date,
+                p_client, p_key, p_tries, p_drain_ms, NULL, p_unfinished);
         INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, detail)
         VALUES (0, ni.event_id_v1(substring(uuid_send(uuidv7()) FROM 1 FOR 11), 0, 0::smallint),
-                CASE p_to WHEN 'night' THEN 'ni.day.closed' ELSE 'ni.day.opened' END, v_epoch,
+                CASE p_to WHEN 'night' THEN 'ni.day.closed' ELSE 'ni.day.opened' END, o_epoch,
                 p_client, v_ledger.business_date::text);
     EXCEPTION
         WHEN lock_not_available THEN
-            RETURN 'busy';
+            o_result := 'busy';
+            RETURN;
         WHEN SQLSTATE 'NI004' THEN
-            RETURN 'not_exact';
+            o_result := 'not_exact';
+            RETURN;
     END;
     PERFORM set_config('idle_in_transaction_session_timeout', p_commit_ms::text, true);
-    RETURN 'flipped';
+    o_result := 'flipped';
 END
 $$;
 
--- The day as every door shows it, as far as it is a matter of the mode. No dates: the core has none
--- yet, or it holds its ledger while the mode is day.
-CREATE OR REPLACE FUNCTION ni.business_day_v1(
-    p_mode text, OUT o_mode text, OUT o_epoch integer, OUT o_since timestamptz,
-    OUT o_business_date date, OUT o_next_business_date date
+-- The business dates of the core itself by day, for the time in which the copy has not taken them
+-- over yet. None: the core has no dates, or it holds its ledger.
+CREATE OR REPLACE FUNCTION ni.core_dates_v1(
+    p_mode text, OUT o_mode text, OUT o_business_date date, OUT o_next_business_date date
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
     LOCK TABLE ni.gate IN ROW SHARE MODE;
-    SELECT m.mode, m.epoch, m.since INTO o_mode, o_epoch, o_since FROM ni.mode AS m WHERE m.one;
+    SELECT m.mode INTO o_mode FROM ni.mode AS m WHERE m.one;
     IF o_mode <> p_mode THEN
         RETURN;
     END IF;
@@ -272,40 +279,63 @@ BEGIN
 END
 $$;
 
--- What else is shown of the day; no relation of the core is named, and the gate is not held. By
--- night what stayed unfinished at the close, by day what would. Accounts are those that the last
--- night left below their limit.
+-- The day as every door shows it; no relation of the core is named, and the gate is not asked for.
+-- Dates by day are those of the copy, none while it is not exact. By night what stayed unfinished
+-- at the close, by day what would; with p_client that client's packets alone, by night as far as
+-- they are among those that were written down. Accounts are those that the last night left below
+-- their limit.
 CREATE OR REPLACE FUNCTION ni.day_facts_v1(
-    p_names integer, p_limit integer, OUT o_exact boolean, OUT o_changed_keys bigint,
+    p_client text, p_accounts boolean, p_names integer, p_limit integer,
+    OUT o_mode text, OUT o_epoch integer, OUT o_since timestamptz, OUT o_business_date date,
+    OUT o_next_business_date date, OUT o_exact boolean, OUT o_changed_keys bigint,
     OUT o_copied_at timestamptz, OUT o_runs bigint, OUT o_unfinished jsonb, OUT o_below jsonb,
     OUT o_switch_ms integer
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    v_mode ni.mode;
 BEGIN
-    SELECT * INTO v_mode FROM ni.mode AS m WHERE m.one;
+    SELECT m.mode, m.epoch, m.since INTO o_mode, o_epoch, o_since FROM ni.mode AS m WHERE m.one;
     SELECT c.exact, c.changed_keys, c.copied_at INTO o_exact, o_changed_keys, o_copied_at
       FROM ni.night_copy_status_v1() AS c;
     SELECT u.o_runs INTO o_runs FROM ni.unloading_v1(0, 0) AS u;
     SELECT s.unfinished, s.switch_ms INTO o_unfinished, o_switch_ms
-      FROM ni.day_switch AS s WHERE s.bucket = 0 AND s.epoch = v_mode.epoch;
-    IF v_mode.mode = 'day' THEN
-        SELECT coalesce(jsonb_agg(to_jsonb(u)), '[]') INTO o_unfinished
-          FROM ni.unfinished_packets_v1(p_names, p_limit) AS u;
+      FROM ni.day_switch AS s WHERE s.bucket = 0 AND s.epoch = o_epoch;
+    IF o_mode = 'day' THEN
+        SELECT l.business_date, l.next_business_date INTO o_business_date, o_next_business_date
+          FROM night.ledger AS l WHERE o_exact;
+        SELECT jsonb_agg(to_jsonb(u)) INTO o_unfinished
+          FROM ni.unfinished_packets_v1(
+                   p_names, CASE WHEN p_client IS NULL THEN p_limit ELSE p_names END) AS u;
+    ELSE
+        SELECT l.business_date, l.next_business_date INTO o_business_date, o_next_business_date
+          FROM night_alias.ledger AS l;
     END IF;
+    SELECT coalesce(jsonb_agg(u.packet ORDER BY u.place), '[]') INTO o_unfinished
+      FROM jsonb_array_elements(o_unfinished) WITH ORDINALITY AS u (packet, place)
+     WHERE (p_client IS NULL OR u.packet ->> 'client' = p_client) AND u.place <= p_names;
+    o_unfinished := jsonb_path_query_array(
+        o_unfinished, '$[0 to $last]', jsonb_build_object('last', p_limit - 1));
     SELECT coalesce(jsonb_agg(to_jsonb(b)), '[]') INTO o_below
       FROM (SELECT l.account, l.currency, l.available, l.credit_limit
               FROM unnest(ni.buckets_v1()) AS k (bucket)
              CROSS JOIN LATERAL (
                 SELECT * FROM ni.below_limit AS t
                  WHERE t.bucket = k.bucket
-                   AND t.epoch = v_mode.epoch - CASE v_mode.mode WHEN 'day' THEN 0 ELSE 1 END
+                   AND t.epoch = o_epoch - CASE o_mode WHEN 'day' THEN 0 ELSE 1 END
                  ORDER BY t.account LIMIT p_limit) AS l
+             WHERE p_accounts
              ORDER BY l.account
              LIMIT p_limit) AS b;
-    o_unfinished := coalesce(o_unfinished, '[]');
+END
+$$;
+
+-- Writes down how long a switch lasted, after its commit.
+CREATE OR REPLACE FUNCTION ni.note_switch_v1(p_epoch integer, p_switch_ms integer) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ni.day_switch AS s SET switch_ms = p_switch_ms
+     WHERE s.bucket = 0 AND s.epoch = p_epoch AND s.switch_ms IS NULL;
 END
 $$;
 
@@ -356,8 +386,8 @@ $$;
 REVOKE EXECUTE ON FUNCTION
     ni.day_state_v1, ni.enter_switch_v1, ni.drain_unloads_v1, ni.unfinished_packets_v1,
     ni.unloading_v1, ni.day_relations_v1, ni.lock_core_v1, ni.core_held_v1, ni.flip_v1,
-    ni.day_facts_v1, ni.note_below_limit_v1 FROM public;
+    ni.day_facts_v1, ni.note_switch_v1, ni.note_below_limit_v1 FROM public;
 GRANT EXECUTE ON FUNCTION
     ni.day_state_v1, ni.enter_switch_v1, ni.drain_unloads_v1, ni.unfinished_packets_v1,
     ni.unloading_v1, ni.day_relations_v1, ni.lock_core_v1, ni.core_held_v1, ni.flip_v1,
-    ni.day_facts_v1 TO ni_engine;
+    ni.day_facts_v1, ni.note_switch_v1 TO ni_engine;

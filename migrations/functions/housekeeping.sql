@@ -65,7 +65,9 @@ BEGIN
 END
 $$;
 
--- Deletes idempotency keys older than p_keep_days, at most p_limit of them, oldest first.
+-- Deletes idempotency keys older than p_keep_days, at most p_limit of them, about the oldest first:
+-- they lie where they were written, in the order of their time, and are never updated. The bucket
+-- is compared so that no plan walks a whole bucket's primary key for it.
 CREATE OR REPLACE FUNCTION ni.prune_requests_v1(
     p_bucket smallint, p_keep_days integer, p_limit integer
 ) RETURNS bigint
@@ -76,12 +78,39 @@ DECLARE
     v_deleted bigint;
 BEGIN
     DELETE FROM ni.request AS r
-     USING (SELECT t.client, t.key FROM ni.request AS t
-             WHERE t.bucket = p_bucket
-               AND t.decided_at < v_before
-             ORDER BY t.decided_at LIMIT p_limit) AS old
-     WHERE r.bucket = p_bucket AND r.client = old.client AND r.key = old.key;
+     WHERE r.ctid = ANY (ARRAY(
+        SELECT t.ctid FROM ni.request AS t
+         WHERE t.bucket + 0 = p_bucket AND t.decided_at < v_before
+         LIMIT p_limit));
     GET DIAGNOSTICS v_deleted = ROW_COUNT;
     RETURN v_deleted;
 END
 $$;
+
+-- Deletes what was found below its limit more than p_keep_days ago, oldest days first, at most
+-- p_limit rows. What the day's document shows stays. Only so many rows are looked at: those of a
+-- day are as old as each other, nearly.
+CREATE OR REPLACE FUNCTION ni.prune_below_limit_v1(
+    p_bucket smallint, p_keep_days integer, p_limit integer
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    v_before  timestamptz := ni.clock() - make_interval(days => p_keep_days);
+    v_deleted bigint;
+BEGIN
+    DELETE FROM ni.below_limit AS b
+     USING (SELECT t.epoch, t.account, t.found_at FROM ni.below_limit AS t
+             WHERE t.bucket = p_bucket
+               AND t.epoch < (SELECT m.epoch - 1 FROM ni.mode AS m WHERE m.one)
+             ORDER BY t.epoch, t.account LIMIT p_limit) AS old
+     WHERE b.bucket = p_bucket AND b.epoch = old.epoch AND b.account = old.account
+       AND old.found_at < v_before;
+    GET DIAGNOSTICS v_deleted = ROW_COUNT;
+    RETURN v_deleted;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION ni.prune_below_limit_v1 FROM public;
+GRANT EXECUTE ON FUNCTION ni.prune_below_limit_v1 TO ni_engine;

@@ -44,26 +44,18 @@ BEGIN
 END
 $$;
 
--- What is wrong with the triggers, in words for operators; nothing when the copy can be trusted to
--- be kept. Reads the catalogue alone, so that it waits for nobody, by night neither.
+-- What is wrong with the triggers or with what they stand on, in words for operators; nothing when
+-- the copy can be trusted to be kept. Reads the catalogue alone, so that it waits for nobody, by
+-- night neither.
 CREATE OR REPLACE FUNCTION ni.night_copy_faults_v1() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
-    WITH RECURSIVE wanted AS MATERIALIZED (
+    WITH wanted AS MATERIALIZED (
         SELECT * FROM ni.night_triggers_v1()
-    ), behind (relation, oid) AS (
-        SELECT v.relname::text, v.oid FROM pg_class AS v
-         WHERE v.relnamespace = 'day_alias'::regnamespace
-        UNION
-        SELECT b.relation, d.refobjid
-          FROM behind AS b
-          JOIN pg_rewrite AS w ON w.ev_class = b.oid
-          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                             AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> b.oid
     ), read_by AS MATERIALIZED (
-        SELECT b.relation, b.oid FROM behind AS b JOIN pg_class AS c ON c.oid = b.oid
+        SELECT b.relation, b.oid FROM ni.night_views_v1() AS b JOIN pg_class AS c ON c.oid = b.oid
          WHERE c.relkind <> 'v'
     )
     SELECT format('day_alias.%s reads %s, which the night copy does not follow', r.relation,
@@ -80,18 +72,36 @@ BEGIN
     UNION ALL
     SELECT format('the trigger %s on %s is missing, changed or not enabled always', w.name,
                   w.target)
-      FROM wanted AS w WHERE NOT w.stands;
+      FROM wanted AS w WHERE NOT w.stands
+    UNION ALL
+    SELECT u.fault FROM ni.night_unfit_v1() AS u
+    UNION ALL
+    SELECT c.fault FROM ni.night_ground_changes_v1() AS c WHERE NOT c.mends;
 END
 $$;
 
--- Whether the copy is what the core is: no note, and triggers that would have made one. Asked live
--- by whoever closes the day, under the gate; never stored. Its time depends on nothing that grows.
+-- Whether the copy is what the core is: no note, triggers that would have made one, and the ground
+-- on which they stood all the time. Asked live, never stored. Its time grows with the number of
+-- relations and partitions: too long for the gate.
 CREATE OR REPLACE FUNCTION ni.night_copy_is_exact_v1() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN ni.noted_buckets_v1() = '{}'
-       AND NOT EXISTS (SELECT FROM ni.night_copy_faults_v1());
+       AND NOT EXISTS (SELECT FROM ni.night_copy_faults_v1())
+       AND NOT EXISTS (SELECT FROM ni.night_ground_changes_v1());
+END
+$$;
+
+-- The same for whoever closes the day: null, or a mark with which to ask under the gate whether it
+-- is so still. The mark is taken first, so that what changes meanwhile is another mark.
+CREATE OR REPLACE FUNCTION ni.exact_copy_mark_v1() RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_mark text := ni.night_mark_v1();
+BEGIN
+    RETURN CASE WHEN ni.night_copy_is_exact_v1() THEN v_mark END;
 END
 $$;
 
@@ -366,10 +376,11 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
     ni.note_all_v1, ni.note_everything, ni.noted_buckets_v1, ni.night_copy_faults_v1,
-    ni.night_copy_is_exact_v1, ni.night_copy_status_v1, ni.resync_keys_v1, ni.compare_keys_v1,
-    ni.walk_note_v1, ni.resync_night_copy_v1, ni.settle_night_copy_v1, ni.check_night_copy_v1,
-    ni.night_copy_size_v1, ni.rebuild_night_copy_v1 FROM public;
+    ni.night_copy_is_exact_v1, ni.exact_copy_mark_v1, ni.night_copy_status_v1, ni.resync_keys_v1,
+    ni.compare_keys_v1, ni.walk_note_v1, ni.resync_night_copy_v1, ni.settle_night_copy_v1,
+    ni.check_night_copy_v1, ni.night_copy_size_v1, ni.rebuild_night_copy_v1 FROM public;
 GRANT EXECUTE ON FUNCTION
     ni.noted_buckets_v1, ni.night_copy_faults_v1, ni.night_copy_is_exact_v1,
-    ni.night_copy_status_v1, ni.resync_night_copy_v1, ni.settle_night_copy_v1,
-    ni.check_night_copy_v1, ni.night_copy_size_v1, ni.rebuild_night_copy_v1 TO ni_engine;
+    ni.exact_copy_mark_v1, ni.night_copy_status_v1, ni.resync_night_copy_v1,
+    ni.settle_night_copy_v1, ni.check_night_copy_v1, ni.night_copy_size_v1,
+    ni.rebuild_night_copy_v1 TO ni_engine;

@@ -61,10 +61,50 @@ BEGIN
 END
 $$;
 
+-- What a trigger notes of its statement.
+CREATE OR REPLACE FUNCTION ni.night_note_text_v1(
+    p_relation text, p_new text, p_old text, p_both text
+) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN format($text$IF TG_OP = 'UPDATE' THEN
+            INSERT INTO night.changed (bucket, relation, key)
+                SELECT coalesce(c.bucket, n.bucket), %1$L, coalesce(c.key, n.key) FROM %4$s;
+        ELSIF TG_OP = 'INSERT' THEN
+            INSERT INTO night.changed (bucket, relation, key)
+                SELECT c.bucket, %1$L, c.key FROM %2$s AS c;
+        ELSE
+            INSERT INTO night.changed (bucket, relation, key)
+                SELECT n.bucket, %1$L, n.key FROM %3$s AS n;
+        END IF;$text$, p_relation, p_new, p_old, p_both);
+END
+$$;
+
+-- Whether a transaction of the core writes the copy, and not notes alone: as it began. A commit
+-- must show the night all of a transaction or nothing of it; half of one is a state that the core
+-- never had. So one that wrote the copy before the flip goes on by night, and one that noted by
+-- night goes on noting by day.
+CREATE OR REPLACE FUNCTION ni.night_follows_v1(p_day boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_transaction text := pg_current_xact_id()::text;
+    v_way         text := current_setting('ni.night_copy_way', true);
+BEGIN
+    IF split_part(v_way, ' ', 1) IS NOT DISTINCT FROM v_transaction THEN
+        RETURN split_part(v_way, ' ', 2) = 'copy';
+    END IF;
+    v_way := CASE WHEN p_day THEN 'copy' ELSE 'note' END;
+    PERFORM set_config('ni.night_copy_way', v_transaction || ' ' || v_way, true);
+    RETURN p_day;
+END
+$$;
+
 -- The trigger of a relation. What is done is the difference of old and new rows by key: a change
 -- of the key is one row gone and another one new, and a row whose copied columns stay is left
--- alone. Joins are by hash, whatever the first call brought: the plan is kept, and row sets have
--- no statistics. The copy is written without a join.
+-- alone. By night keys are noted. Joins are by hash, whatever the first call brought: the plan is
+-- kept, and row sets have no statistics. The copy is written without a join.
 CREATE OR REPLACE FUNCTION ni.night_follow_text_v1(p_relation text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -97,17 +137,14 @@ AS $follow$
 DECLARE
     v_buckets smallint := (SELECT i.buckets FROM ni.installation AS i);
     v_day     boolean := (SELECT m.mode = 'day' FROM ni.mode AS m);
+    v_follows boolean := ni.night_follows_v1(v_day);
     v_gone    record;
 BEGIN
-    IF NOT v_day AND TG_OP = 'UPDATE' THEN
-        INSERT INTO night.changed (bucket, relation, key)
-            SELECT coalesce(c.bucket, n.bucket), %1$L, coalesce(c.key, n.key) FROM %4$s;
-    ELSIF NOT v_day AND TG_OP = 'INSERT' THEN
-        INSERT INTO night.changed (bucket, relation, key)
-            SELECT c.bucket, %1$L, c.key FROM %2$s AS c;
-    ELSIF NOT v_day THEN
-        INSERT INTO night.changed (bucket, relation, key)
-            SELECT n.bucket, %1$L, n.key FROM %3$s AS n;
+    IF NOT (v_day AND v_follows) THEN
+        %2$s
+    END IF;
+    IF NOT v_follows THEN
+        RETURN NULL;
     ELSIF TG_OP = 'INSERT' THEN
         %5$s;
     ELSIF TG_OP = 'DELETE' THEN
@@ -131,8 +168,8 @@ BEGIN
     RETURN NULL;
 END
 $follow$;
-$text$, p_relation, v_new, v_old, v_both, format(v_put, v_new, ''),
-        format(v_put, 'both_rows', ' WHERE c.key IS NOT NULL'));
+$text$, p_relation, ni.night_note_text_v1(p_relation, v_new, v_old, v_both), v_old, v_both,
+        format(v_put, v_new, ''), format(v_put, 'both_rows', ' WHERE c.key IS NOT NULL'));
 END
 $$;
 
@@ -301,8 +338,8 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-    ni.night_words_v1, ni.night_follow_text_v1, ni.night_place_text_v1, ni.night_resync_text_v1,
-    ni.night_compare_text_v1 FROM public;
+    ni.night_words_v1, ni.night_note_text_v1, ni.night_follows_v1, ni.night_follow_text_v1,
+    ni.night_place_text_v1, ni.night_resync_text_v1, ni.night_compare_text_v1 FROM public;
 
 -- Where they stood before, they are made anew.
 DO $$

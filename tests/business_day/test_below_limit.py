@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ni.decisions import Decision
+from ni.session import connected
 from tests.business_day.house import House, resynchronise
 from tests.engine.world import debit, hold, made
+from workers.housekeeping import Housekeeper
 
 BUCKETS = pytest.mark.parametrize("buckets", [1, 8])
 
@@ -59,6 +61,27 @@ async def test_a_fee_that_puts_an_account_below_its_limit_is_told(house: House) 
     made(await world.engine.submit(debit(posted, 1, check="none")))
 
 
+@BUCKETS
+async def test_a_booking_begun_by_day_and_committed_by_night_is_told(house: House) -> None:
+    """What it does after the close is noted, whichever way the transaction goes."""
+    [name] = await house.world.open(balance=100_00)
+    async with connected(house.world.database.owner_dsn) as core:
+        await core.execute("begin")
+        await core.execute(
+            "update core.account set balance = balance - 50 where account = $1", name
+        )
+        made(await house.world.engine.submit(debit(name, 99_00)))
+        await house.close()
+        await core.execute(
+            "update core.account set balance = balance - 100 where account = $1", name
+        )
+        await core.execute("commit")
+    await house.open()
+    await resynchronise(house)
+    assert [one["account"] for one in await below(house)] == [name]
+    assert await house.world.available(name) == -50
+
+
 async def test_expired_holds_do_not_count(house: House) -> None:
     [name] = await house.world.open(balance=100_00)
     made(await house.world.engine.submit(hold(name, 100_00)))
@@ -90,6 +113,29 @@ async def test_the_list_is_that_of_the_last_night(house: House) -> None:
     await house.open()
     await resynchronise(house)
     assert await below(house) == []
+
+
+@BUCKETS
+@pytest.mark.parametrize("limits", [{"housekeeping_step": 7}])
+async def test_old_lists_are_deleted_and_what_is_shown_is_not(house: House) -> None:
+    """In steps, by age; the list of the last night stays whatever its age."""
+    world = house.world
+    names = await world.open(30, balance=50)
+    for _ in range(3):
+        await house.close()
+        await core_charges(house, *names, fee=1_00)
+        await house.open()
+        await resynchronise(house)
+    keeper = Housekeeper(world.settings, world.engine)
+    assert (await keeper.step()).below_limit == 0
+    await world.owner.execute("update ni.below_limit set found_at = found_at - interval '99 days'")
+    await house.close()
+    while (await keeper.step()).below_limit:
+        pass
+    left = "select epoch, count(*) from ni.below_limit group by epoch"
+    epoch = (await house.mode())[1]
+    assert [tuple(row) for row in await world.owner.fetch(left)] == [(epoch - 1, 30)]
+    assert len(await below(house)) == 30
 
 
 async def test_nothing_is_lost_when_the_work_is_interrupted(house: House) -> None:

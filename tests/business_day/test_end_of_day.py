@@ -89,6 +89,7 @@ async def test_what_a_person_has_decided_since_stands(house: House) -> None:
     assert await house.mode() == ("day", 5)
 
 
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
 async def test_what_passes_is_asked_again_with_pauses(house: House) -> None:
     """The copy is not exact, then the core is still closed; in the end each is done once."""
     job = await worker(house, at("18:00"))

@@ -10,7 +10,10 @@ import asyncpg
 import pytest
 
 from api.answers import BusinessDayAnswer
+from ni import night_copy
+from ni.database import close_pool, open_pool
 from ni.embedded import EmbeddedValkey
+from ni.settings import Settings
 from tests.business_day.house import core_held
 from tests.packets.door import Door, fresh, open_door, refused
 from tests.support.caller import Caller, fresh_key
@@ -49,13 +52,67 @@ async def test_who_may_do_what(door: Door) -> None:
     assert (await door["root"].post(f"{DAY}/open", {})).status == 200
 
 
+async def test_a_client_sees_its_own_packets_and_what_its_scopes_show(door: Door) -> None:
+    """Other clients' packets and accounts' balances only with the scopes that open them."""
+    [one] = [await door.open(balance=50)]
+    await door.post(one, "0.10", "left")
+    await door.post(one, "0.10", "other-s", client="other")
+    await door["job"].post(f"{DAY}/close", {})
+    await door.bank.owner.execute("update core.account set balance = -1 where account = $1", one)
+    await door["job"].post(f"{DAY}/open", {})
+    async with asyncio.timeout(10):
+        while not (await door["job"].get(DAY)).body["accounts_below_limit"]:
+            await resynchronise(door)
+    for close in (False, True):
+        if close:
+            await door["job"].post(f"{DAY}/close", {})
+        for client, packets, accounts in (
+            ("job", ["left", "other-s"], 1), ("root", ["left", "other-s"], 1),
+            ("cash", ["left"], 1), ("other", ["other-s"], 0), ("narrow", [], 1), ("chief", [], 0),
+        ):  # fmt: skip
+            body = (await door[client].get(DAY)).body
+            BusinessDayAnswer.model_validate(body)
+            shown = [packet["packet"] for packet in body["unfinished_packets"]]
+            assert (shown, len(body["accounts_below_limit"])) == (packets, accounts), client
+
+
+async def test_the_day_is_told_whatever_the_core_holds(door: Door, database: Database) -> None:
+    """Reads of balances that wait for the core stand in nobody's way; a new key is known too."""
+    account = await door.open()
+    await door["narrow"].get(f"/v1/accounts/{account}/balance")
+    async with core_held(database.owner_dsn):
+        waiting = [
+            asyncio.create_task(door["narrow"].get(f"/v1/accounts/{account}/balance"))
+            for _ in range(60)
+        ]
+        await asyncio.sleep(0.3)
+        key = await door.bank.add_client("newcomer", ("packet:unload",))
+        newcomer = Caller(door["root"]._http, door.api.base_url, key)
+        for _ in range(5):
+            async with asyncio.timeout(1):
+                seen = await newcomer.get(DAY)
+            assert seen.status == 200, seen.content
+            assert (seen.body["mode"], seen.body["business_date"]) == ("day", "2031-03-03")
+        assert not all(task.done() for task in waiting)
+    await asyncio.gather(*waiting)
+
+
+async def resynchronise(door: Door) -> None:
+    """What the worker does."""
+    pool = await open_pool(Settings(database_url=door.servers.engine_dsn), "day", 1)
+    try:
+        await night_copy.resynchronise(pool, Settings())
+    finally:
+        await close_pool(pool)
+
+
 async def test_close_open_and_status_show_one_document(door: Door) -> None:
     """As the description says, byte for byte."""
     account = await door.open()
     await door.post(account, "1.00", "left")
     closed = await door["job"].post(f"{DAY}/close", {})
     BusinessDayAnswer.model_validate(closed.body)
-    assert closed.content == (await door["cash"].get(DAY)).content
+    assert closed.content == (await door["job"].get(DAY)).content
     assert closed.body["unfinished_packets"] == [
         {"client": "cash", "packet": "left", "status": "open"}
     ]
@@ -64,7 +121,7 @@ async def test_close_open_and_status_show_one_document(door: Door) -> None:
     assert balance["business_date"] == closed.body["business_date"] == "2031-03-04"
     opened = await door["job"].post(f"{DAY}/open", {})
     BusinessDayAnswer.model_validate(opened.body)
-    assert opened.content == (await door["cash"].get(DAY)).content
+    assert opened.content == (await door["job"].get(DAY)).content
     assert (await door.balance(account))["mode"] == "day"
 
 
@@ -88,7 +145,8 @@ async def test_a_key_is_kept_and_a_passing_refusal_is_not(door: Door) -> None:
 
 async def test_a_copy_that_is_not_exact_is_told(door: Door) -> None:
     await door.bank.owner.execute("truncate core.block")
-    refusal = await door["job"].post(f"{DAY}/close", {})
+    async with core_held(door.servers.owner_dsn, "core.packet", "core.block"):
+        refusal = await door["job"].post(f"{DAY}/close", {})
     assert refused(refusal) == (409, "night_copy_not_exact")
     assert refusal.body["changed_keys"] >= 1
     assert refusal.body["faults"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +20,7 @@ from tests.packets.desk import order
 from workers import packets as packets_worker
 
 CLOSE_S: Final = 2.0
+UNBOOKED: Final = 1_000_000 if os.environ.get("NI_TORTURE") else 200_000
 STP: Final[dict[str, Any]] = {"packet": None, "straight_through": True}
 
 
@@ -77,11 +79,23 @@ async def test_a_core_that_locks_its_tables_by_day_is_beaten_by_the_close(house:
 
 
 async def test_the_day_is_told_while_the_core_holds_its_tables(house: House) -> None:
-    """Whoever asks learns that it is still day; the dates are the core's, and not to be had."""
+    """Whoever asks learns that it is still day, and its dates: they are the copy's."""
     async with core_held(house.world.database.owner_dsn), asyncio.timeout(1):
         status = await house.status()
-    assert (status["mode"], status["business_date"]) == ("day", None)
-    assert (await house.status())["business_date"] == "2031-03-03"
+    assert (status["mode"], status["business_date"]) == ("day", "2031-03-03")
+
+
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
+async def test_dates_that_the_copy_lacks_are_the_core_s_if_it_shows_them(house: House) -> None:
+    owner = house.world.owner
+    await house.close()
+    await owner.execute(
+        "update core.ledger set business_date = '2031-03-04', next_business_date = '2031-03-07'"
+    )
+    await house.open()
+    assert (await house.status())["next_business_date"] == "2031-03-07"
+    async with core_held(house.world.database.owner_dsn), asyncio.timeout(2):
+        assert (await house.status())["next_business_date"] is None
 
 
 async def test_grouping_waits_for_no_core_and_holds_no_gate(house: House) -> None:
@@ -158,17 +172,18 @@ async def test_an_unloader_that_is_killed_while_the_close_waits_leaves_the_way_f
 
 
 async def test_many_unbooked_postings_cost_a_close_next_to_nothing(house: House) -> None:
-    """A million of them in a few packets: names are walked, not postings."""
+    """Many of them in a few packets: names are walked, not postings."""
     await house.world.owner.execute(
         "insert into ni.unbooked select 0, gen_random_uuid(), 'tester', 'p' || n % 3, 'pending',"
-        " false, 1, 'CZK', 'ENGINE-CASH', null from generate_series(1, 1000000) as n"
+        " false, 1, 'CZK', 'ENGINE-CASH', null from generate_series(1, $1) as n",
+        UNBOOKED,
     )
     began = time.monotonic()
     night = await house.close()
     took_s = time.monotonic() - began
     row = await house.world.owner.fetchrow("select switch_ms from ni.day_switch")
     assert row is not None
-    print(f"close beside 1,000,000 unbooked postings: {took_s:.3f} s, switch {row[0]} ms")
+    print(f"close beside {UNBOOKED} unbooked postings: {took_s:.3f} s, switch {row[0]} ms")
     assert [packet["packet"] for packet in night["unfinished_packets"]] == ["p0", "p1", "p2"]
     assert row["switch_ms"] < 500
 
@@ -226,3 +241,17 @@ async def _waits_for_runs(house: House) -> bool:
 
 async def _is_booked(house: House, account: str) -> bool:
     return await house.desk.core_balance(account) < 100_00
+
+
+async def test_the_slower_of_two_closers_looks_at_no_table_of_the_core(house: House) -> None:
+    """It asks whether the core is too early when the other one has closed already."""
+    held = "select ni.core_held_v1()"
+    async with core_held(house.world.database.owner_dsn):
+        assert await house.world.owner.fetchval(held) in (
+            "core.account",
+            "core.block",
+            "core.ledger",
+        )
+    await house.close()
+    async with core_held(house.world.database.owner_dsn), asyncio.timeout(5):
+        assert await house.world.owner.fetchval(held) is None

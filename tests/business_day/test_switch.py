@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from ni.business_day import BusinessDay
 from ni.decisions import Decision
 from ni.errors import Unavailable
 from ni.session import connected
 from tests.business_day.house import House, asked, core_held, done, why_not
 from tests.engine.world import CASH, cancel, debit, made
+from tests.support.clock import install_clock, set_clock
 
 BUCKETS = pytest.mark.parametrize("buckets", [1, 8])
 SHOWN = {
@@ -72,6 +76,29 @@ async def test_a_key_whose_answer_was_lost_does_not_switch_again(house: House) -
     await house.open()
     assert done(await house.day.close(asked("evening")))["mode"] == "day"
     assert await house.mode() == ("day", 3)
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["by_night", "by_day"])
+@pytest.mark.parametrize("late", [False, True], ids=["found_first", "found_by_the_switch"])
+async def test_a_key_whose_answer_was_lost_opens_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, opened: bool, late: bool
+) -> None:
+    """It stood for a close: sent as an open it is another request, whatever the mode is."""
+    await house.day.close(asked("evening"))
+    await house.world.owner.execute("delete from ni.request where key = 'evening'")
+    if opened:
+        await house.open()
+    before = await house.mode()
+    if late:
+        monkeypatch.setattr(BusinessDay, "_found", _nothing_found)
+    answer = await house.day.open(asked("evening", fingerprint=b"an open"))
+    assert answer.decision is Decision.idempotency_key_reused
+    assert await house.mode() == before
+    assert await house.world.requests() == 0
+
+
+async def _nothing_found(*_arguments: Any) -> None:
+    """As when the other request with that key has switched a moment later."""
 
 
 @pytest.mark.parametrize("target", ["night", "day"])
@@ -144,43 +171,6 @@ async def test_straight_through_postings_without_a_packet_are_unfinished_too(hou
     ]
 
 
-async def test_a_copy_that_lacks_something_does_not_serve(house: House) -> None:
-    """The core loads a table anew: refused with what is missing, and nothing has changed."""
-    await house.world.open(balance=100_00)
-    await house.world.owner.execute("truncate core.block")
-    refusal = why_not(await house.day.close(asked("k")))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert refusal["changed_keys"] >= 1
-    assert str(refusal["changed_keys"]) in refusal["detail"]
-    assert (await house.mode(), await house.switches()) == (("day", 1), [])
-    assert await house.world.requests() == 0, "a refusal that may pass is not kept"
-
-
-async def test_the_copy_is_asked_again_under_the_gate(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What becomes inexact between the question and the gate is seen; the gate is let go."""
-
-    def truncate(point: str) -> None:
-        if point == "listed":
-            points.append(point)
-
-    points: list[str] = []
-    monkeypatch.setattr("ni.day_switch.checkpoint", truncate)
-    asks = house.day
-
-    async def first_says_yes(*_arguments: Any) -> None:
-        await house.world.owner.execute("truncate core.block")
-
-    monkeypatch.setattr("ni.day_switch.DaySwitch._refuse_inexact", first_says_yes)
-    refusal = why_not(await asks.close(asked()))
-    assert refusal["code"] == "night_copy_not_exact"
-    assert points == ["listed"]
-    assert await house.mode() == ("day", 1)
-    [account] = await house.world.open()
-    made(await house.world.engine.submit(debit(account, 1)))
-
-
 @pytest.mark.parametrize(
     "table", ["core.account", "core.block", "core.ledger"], ids=lambda name: name.split(".")[1]
 )
@@ -250,10 +240,11 @@ async def test_a_reader_that_keeps_its_transaction_open_holds_up_nobody_for_long
         session.terminate()
 
 
+@pytest.mark.parametrize("limits", [{"night_copy_close_ms": 0}])
 async def test_a_core_transaction_across_the_flip_is_neither_missed_nor_doubled(
     house: House,
 ) -> None:
-    """Begun by day, committed by night: the core's second booking is noted, the first copied."""
+    """Begun by day, committed by night: the copy moves with the commit, by both bookings."""
     [account] = await house.world.open(balance=100_00)
     async with connected(house.world.database.owner_dsn) as core:
         await core.execute("begin")
@@ -266,12 +257,37 @@ async def test_a_core_transaction_across_the_flip_is_neither_missed_nor_doubled(
             "update core.account set balance = balance - 500 where account = $1", account
         )
         await core.execute("commit")
-    assert await house.world.available(account) in (100_00, 90_00)
+    assert await house.world.available(account) == 85_00
     assert (await house.status())["night_copy"]["exact"] is False
     await house.open()
     assert await house.world.available(account) == 85_00
     refused = why_not(await house.day.close(asked()))
     assert refused["code"] == "night_copy_not_exact"
+
+
+async def test_a_date_that_the_core_raised_by_day_and_committed_by_night_moves_no_night(
+    house: House,
+) -> None:
+    """The night has one business date, whatever its core does: the one that it began with."""
+    [account] = await house.world.open(balance=100_00)
+    async with connected(house.world.database.owner_dsn) as core:
+        await core.execute("begin")
+        await core.execute(
+            "update core.ledger set business_date = '2031-03-04', next_business_date = '2031-03-05'"
+        )
+        night = await house.close()
+        before = made(await house.world.engine.submit(debit(account, 1_00)))
+        await core.execute("commit")
+    after = made(await house.world.engine.submit(debit(account, 1_00)))
+    assert {night["business_date"], before["value_date"], after["value_date"]} == {"2031-03-04"}
+    assert await house.status() == night
+    assert (await house.world.balance(account))["business_date"] == "2031-03-04"
+    late = await house.world.engine.submit(debit(account, 1, value_date=date(2031, 3, 5)))
+    assert late.decision is Decision.validation_failed
+    day = await house.open()
+    assert (day["business_date"], day["next_business_date"]) == ("2031-03-04", "2031-03-05")
+    assert made(await house.world.engine.submit(debit(account, 1)))["value_date"] == "2031-03-04"
+    assert (await house.close())["business_date"] == "2031-03-05"
 
 
 @BUCKETS
@@ -299,3 +315,30 @@ async def test_the_switch_is_written_down(house: House) -> None:
     assert (row["client"], row["key"], row["gate_tries"]) == ("operator", "evening", 1)
     assert json.loads(row["unfinished"]) == []
     assert row["switch_ms"] < 1000
+
+
+async def test_since_is_what_the_clock_says(house: House) -> None:
+    """Also a clock that stands before the bank was made."""
+    instant = datetime(1993, 1, 4, 18, tzinfo=UTC)
+    await install_clock(house.world.owner)
+    await set_clock(house.world.owner, instant)
+    assert (await house.close())["since"] == "1993-01-04T18:00:00.000000Z"
+    await set_clock(house.world.owner, instant + timedelta(hours=12))
+    assert (await house.open())["since"] == "1993-01-05T06:00:00.000000Z"
+
+
+async def test_the_time_of_a_switch_is_that_of_the_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flip and its commit included; nothing is written when the switcher dies before."""
+
+    def rest(point: str) -> None:
+        if point == "flipped":
+            time.sleep(0.3)
+
+    monkeypatch.setattr("ni.day_switch.checkpoint", rest)
+    await house.close()
+    took = "select switch_ms from ni.day_switch order by epoch desc limit 1"
+    assert await house.world.owner.fetchval(took) >= 300
+    await house.open()
+    assert await house.world.owner.fetchval(took) >= 300

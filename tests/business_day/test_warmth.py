@@ -12,6 +12,7 @@ from ni.database import MODES, Mode, Pools
 from ni.session import connected
 from ni.warmth import keep_warm, warm
 from tests.business_day.house import House, core_held, no_lock_on_core
+from tests.engine.world import debit, made
 
 LAST_QUERIES = (
     "select count(*) from pg_stat_activity where datname = current_database()"
@@ -32,6 +33,26 @@ async def test_every_idle_session_has_called_what_it_will_need(house: House) -> 
             warming.cancel()
     finally:
         await pools.close()
+
+
+async def test_first_decisions_on_accounts_are_warm_too(house: House) -> None:
+    """What opens a position is planned before the night that needs it first."""
+    async with connected(house.world.database.superuser_dsn) as superuser:
+        name = await superuser.fetchval("select current_database()")
+        await superuser.execute(f"alter database {name} set track_functions = 'all'")
+    calls = "select calls from pg_stat_xact_user_functions where funcname = $1"
+    pools = await Pools.open(house.world.settings, 1)
+    try:
+        async with pools.night.acquire() as session, session.transaction():
+            for text, arguments in transaction.warm_calls("night"):
+                await session.fetchrow(text, *arguments)
+            for function in ("place_positions_v1", "open_positions_v1", "figures_v1", "lock_v1"):
+                assert await session.fetchval(calls, function) == 1, function
+    finally:
+        await pools.close()
+    [account] = await house.world.open(balance=100)
+    await house.close()
+    assert made(await house.world.engine.submit(debit(account, 1)))["epoch"] == 2
 
 
 @pytest.mark.parametrize("mode", MODES)

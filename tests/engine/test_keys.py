@@ -183,7 +183,9 @@ async def test_a_batch_whose_keys_stay_taken_is_redone_three_times_then_apart(
     async def fail_together(session: Session, effects: Effects) -> None:
         sizes.append(len(effects.requests))
         if len(effects.requests) > 1:
-            await session.execute("do $$ begin raise sqlstate 'NI002'; end $$")
+            await session.execute(
+                "do $$ begin raise unique_violation using constraint = 'request_pkey'; end $$"
+            )
 
     before_write(monkeypatch, fail_together)
     answers = await world.engine.submit_batch([debit(n, 1) for n in names], atomic=False)

@@ -57,22 +57,22 @@ async def test_a_difference_is_found_named_and_mended(scene: Scene, ni: Ni) -> N
     assert "0 differ" in ni("check")
     assert ni("status").splitlines()[0].split() == ["exact", "yes"]
     await scene.owner.execute("alter table core.account disable trigger user")
-    await scene.core.execute("update core.account set balance = 1 where account = $1", opened[3])
-    await scene.core.execute("insert into core.account values ('NEW', 'customer', 'CZK')")
-    await scene.owner.execute(
-        "delete from core.account where account = $1; ".replace("$1", f"'{opened[5]}'")
-    )
     assert "fault         the trigger night_copy_account_" in ni("status", code=1)
     await scene.owner.execute(ENABLE)
+    assert (await scene.bring_back()).exact
+    await scene.owner.execute("update night.account set balance = 1 where account = $1", opened[3])
+    await scene.core.execute("insert into core.account values ('NEW', 'customer', 'CZK')")
+    await scene.owner.execute("delete from night.account where account = 'NEW'")
+    await scene.owner.execute("update night.account set account = 'GONE' where account = 'A-0005'")
     assert await scene.is_exact(), "nothing tells but the comparison"
     said = ni("check", code=1)
-    for key in (opened[3], opened[5], "NEW"):
+    for key in (opened[3], opened[5], "NEW", "GONE"):
         assert f"account {key} differs and is not noted" in said
-    assert "3 differ" in said
+    assert "4 differ" in said
     assert await scene.is_exact()
-    assert "3 differ" in ni("check", "--note", code=1)
+    assert "4 differ" in ni("check", "--note", code=1)
     assert "0 differ" in ni("check"), "what is noted is no error"
-    assert "changed keys  3" in ni("status", code=1)
+    assert "changed keys  4" in ni("status", code=1)
     assert "keys looked at in" in ni("rebuild")
     assert await scene.is_the_same()
 

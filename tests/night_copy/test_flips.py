@@ -1,7 +1,8 @@
 """The core's transactions across a switch of the mode: neither missed nor doubled.
 
-A trigger reads the mode in its own statement and takes no gate, so a transaction that began by day
-may move the copy when it commits by night, and one that began by night may leave notes by day.
+A trigger reads the mode in its own statement and takes no gate. So a transaction that wrote the
+copy by day goes on writing it by night, and moves it whole when it commits; one that noted by night
+goes on noting by day.
 """
 
 from __future__ import annotations
@@ -43,6 +44,33 @@ async def test_a_transaction_over_a_switch(
     assert await scene.is_the_same()
     balances = await scene.owner.fetch("select balance from night.account order by account")
     assert [row[0] for row in balances] == [900] * 4 + [800] * 2 + [900] * 2 + [1000]
+
+
+@BUCKETS
+@pytest.mark.parametrize(
+    ("modes", "shown"), [(("day", "night"), [900, 900]), (("night", "day", "night"), [1000, 1000])]
+)
+async def test_the_night_is_shown_a_transaction_whole_or_not_at_all(
+    scene: Scene, modes: tuple[str, ...], shown: list[int]
+) -> None:
+    """One booking in each mode; the last mode is the one that sees the commit."""
+    one, other, *_ = await scene.open()
+    await scene.turn(modes[0])
+    await scene.core.execute("begin")
+    for account, mode in zip((one, other), modes, strict=False):
+        await scene.turn(mode)
+        await scene.core.execute(
+            "update core.account set balance = balance - 100 where account = $1", account
+        )
+    await scene.turn("night")
+    await scene.core.execute("commit")
+    rows = await scene.owner.fetch(
+        "select balance from night.account where account = any($1)", [one, other]
+    )
+    assert [row[0] for row in rows] == shown
+    await scene.turn("day")
+    assert (await scene.bring_back()).exact
+    assert await scene.is_the_same()
 
 
 @LEVELS

@@ -16,7 +16,7 @@ from tests.support.databases import Database
 
 UNSHARDED: Final = {
     "installation", "mode", "gate", "client", "migration", "unload_gate", "night_copy",
-    "night_source", "sms_inbox_floor",
+    "night_source", "night_followed", "sms_inbox_floor",
 }  # fmt: skip
 """Not account-sized: they have one row, or one a client, a release, or a relation of the base."""
 
@@ -92,7 +92,7 @@ async def test_no_column_is_inexact(owner: asyncpg.Connection) -> None:
 
 async def test_a_base_is_named_behind_the_gate_alone(owner: asyncpg.Connection) -> None:
     """PL/pgSQL plans a statement when it reaches it; an SQL function would be planned whole."""
-    behind_others = {"figures_v1"}
+    behind_others = {"figures_v1", "place_positions_v1"}
     for row in await owner.fetch(
         "select proname, prosrc, lanname from pg_proc join pg_language l on l.oid = prolang"
         " where pronamespace = 'ni'::regnamespace"

@@ -15,7 +15,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from ni import transaction
+from ni.commands import CreatePosting
 from ni.database import session_settings
+from ni.decisions import Decision
 from ni.settings import Settings
 from ni.sql import query
 from tests.support.databases import Database
@@ -187,10 +190,32 @@ async def test_changes_find_their_rows(session: asyncpg.Connection) -> None:
     check(plans, {"hold", "posting", "unbooked"})
 
 
+async def test_writing_finds_its_rows(session: asyncpg.Connection) -> None:
+    """A whole decision, written: what it changes is found by key, and nothing else is read."""
+    await session.execute(
+        "insert into core.account (account, kind, currency, balance) values"
+        " ('A', 'customer', 'CZK', 100), ('B', 'customer', 'CZK', 0)"
+    )
+    plans = Plans(session)
+    for key in ("first", "second"):
+        command = CreatePosting(
+            client="c", key=key, fingerprint=b"f", any_client=False, debit_account="A",
+            credit_account="B", amount=1, currency="CZK", packet="p", straight_through=False,
+            type="OTHER", check="available", value_date=None, valid_from=None, link_id=None,
+            reference=None, narrative=None, actor=None, legal_reference=None,
+        )  # fmt: skip
+        (answer,) = await transaction.run(session, "day", 1, [command])
+        assert answer.decision is Decision.approved
+    written = {n["Relation Name"] for _, n in plans.nodes() if n["Node Type"] == "ModifyTable"}
+    assert written == {"position", "state", "posting", "unbooked", "outbox", "request"}
+    check(plans, {"position", "state", "request"})
+
+
 async def test_chores_walk_an_index(session: asyncpg.Connection) -> None:
     plans = Plans(session)
     await session.fetch("select * from ni.due_accounts_v1(0::smallint, 10)")
     await session.fetch("select * from ni.prune_eras_v1(0::smallint, '', 10)")
+    await session.fetch("select ni.prune_requests_v1(0::smallint, 30, 10)")
     scans = {
         (node.get("Relation Name"), node["Node Type"], node.get("Index Name"))
         for _, node in plans.nodes()
@@ -198,3 +223,10 @@ async def test_chores_walk_an_index(session: asyncpg.Connection) -> None:
     }
     assert ("hold", "Index Scan", "hold_due") in scans
     assert {kind for _, kind, _ in scans} <= {"Index Scan", "Index Only Scan"}
+    conditions = {
+        str(node.get("Recheck Cond") or node.get("TID Cond"))
+        for _, node in plans.nodes()
+        if node.get("Relation Name") == "request" and node["Node Type"] != "ModifyTable"
+    }
+    assert len(conditions) == 2
+    assert {condition.split()[0] for condition in conditions} == {"(ctid", "(decided_at"}

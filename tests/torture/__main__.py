@@ -2,9 +2,10 @@
 
 What `make torture` runs: the kills of the API, of PostgreSQL, of the unloader, of the switch, of
 the events' relay and broker (with all that can be done to their queues) and of the SMS notifier,
-then the long forms of the races (1,000 rounds each), of the tests of packets, of the switch and of
-the night copy, and of the model test; then what is measured for hours: 1,000 switches under load,
-ten minutes of a core that holds its tables, a night of an hour. `--quick` is a few kills alone.
+then the long forms of the races (1,000 rounds each), of the tests of packets, of the switch, of
+the night copy and of the core's end of day (a bank's year with every night), and of the model test;
+then what is measured for hours: 1,000 switches under load, ten minutes of a core that holds its
+tables, a night of an hour. `--quick` is a few kills alone.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ QUICK_RELAY_KILLS, QUICK_BROKER_KILLS, QUICK_SMS_KILLS = 4, 1, 2
 KILLS_A_RACE = 10
 """After so many kills of the switch its other rounds come once."""
 LONG_TESTS = [
-    f"tests/{name}" for name in ("races", "packets", "business_day", "night_copy", "model")
+    f"tests/{name}"
+    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model")
 ]
 NIGHTS = "switch,locked,night"
 

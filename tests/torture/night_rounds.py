@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,7 @@ async def kill_switcher(nights: NightBench, to: str, step: str, draw: random.Ran
     async with nights.bench.load.running():
         killed = nights.switcher(to, key, trigger)
         if step == "random":
-            await until_switching(nights)
+            await until_switching(nights, killed)
             await asyncio.sleep(draw.uniform(0, 0.25))
             killed.kill()
         await ended(killed)
@@ -98,7 +99,7 @@ async def core_across(nights: NightBench, draw: random.Random) -> None:
             await asyncio.sleep(draw.uniform(0, 0.1))
             await core.execute("commit")
             nights.by_day.update({one: 7_00, other: 3_00})
-            nights.by_night.update({one: 7_00})
+            nights.by_night.update({one: 7_00, other: 3_00})
         finally:
             await core.close()
     await count(nights)
@@ -157,10 +158,10 @@ async def until_waiting(nights: NightBench, closing: asyncio.Task[None]) -> bool
     return False
 
 
-async def until_switching(nights: NightBench) -> None:
-    """Return when a switch has its session; raises TimeoutError."""
+async def until_switching(nights: NightBench, switcher: subprocess.Popen[str]) -> None:
+    """Return when the switcher has its session, or has ended; raises TimeoutError."""
     async with asyncio.timeout(POINT_SECONDS):
-        while not await nights.owner.fetchval(
+        while switcher.poll() is None and not await nights.owner.fetchval(
             "select exists (select from pg_stat_activity where application_name = 'ni switch')"
         ):
             await asyncio.sleep(0.005)
