@@ -66,7 +66,9 @@ CREATE TYPE ni.refusal_v1 AS (
 -- Queues in PostgreSQL, where there is no RabbitMQ. They are no account's, so they live in bucket
 -- 0. `pattern` is a regular expression over types. One consumer has a queue at one time, `holder`
 -- until `held_until`, so that an account's events stay in order. `due_at` is when a delivery may
--- be taken: it lies ahead while the consumer has it, or will have it again.
+-- be taken: it lies ahead while the consumer has it, or will have it again. A delivery's `holder`
+-- took it and has neither ended it nor given it back; a due one that has a holder was in the hands
+-- of a consumer that ended.
 CREATE TABLE ni.event_queue (
     bucket     smallint NOT NULL,
     queue      text COLLATE "C" NOT NULL,
@@ -83,6 +85,7 @@ CREATE TABLE ni.event_delivery (
     body     bytea NOT NULL,
     attempt  integer NOT NULL,
     due_at   timestamptz NOT NULL,
+    holder   uuid,
     PRIMARY KEY (bucket, queue, event_id)
 ) WITH (vacuum_truncate = off, fillfactor = 70);
 CREATE TABLE ni.event_dead (

@@ -64,7 +64,9 @@ class Broker:
         broker = cls(settings)
         opened = asyncio.get_running_loop().create_future()
 
-        def settle(_connection: Connection, error: BaseException | None = None) -> None:
+        def settle(connection: Connection, error: BaseException | None = None) -> None:
+            if error is not None:  # also when nobody waits for `opened` any more
+                broker._closed(connection, error)
             if not opened.done():
                 opened.set_result(error)
 
@@ -81,12 +83,12 @@ class Broker:
             async with asyncio.timeout(broker._timeout_s):
                 error = await opened
         except BaseException as reason:
+            broker.abort()  # pika's own close of an opening connection fails in a callback
             await broker.close()
             if isinstance(reason, TimeoutError):
                 raise Unavailable("RabbitMQ does not answer") from reason
             raise
         if error is not None:
-            broker._closed(connection, error)
             raise Unavailable(f"RabbitMQ cannot be reached: {_reason(error)}")
         return broker
 
@@ -123,9 +125,11 @@ class Broker:
 
     def abort(self) -> None:
         """End it without a word: the broker may not listen any more."""
-        if self._connection is not None and not self.lost.done() and not self._given_up:
-            self._given_up = True
-            self._connection._terminate_stream(Unavailable("given up"))
+        connection = self._connection
+        if connection is None or connection.is_closed or self.lost.done() or self._given_up:
+            return
+        self._given_up = True
+        connection._terminate_stream(Unavailable("given up"))
 
 
 class ChannelDoor:
@@ -214,15 +218,20 @@ class ChannelDoor:
 
 
 def _parameters(settings: Settings, name: str) -> URLParameters:
-    if urlsplit(settings.amqp_url).scheme not in ("amqp", "amqps"):
-        raise NiError("NI_AMQP_URL begins with amqp:// or amqps://")
     try:
-        parameters = URLParameters(settings.amqp_url)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise NiError(f"NI_AMQP_URL is no address of RabbitMQ: {error}") from error
-    seconds = settings.amqp_timeout_ms / 1000
+        is_amqp = urlsplit(settings.amqp_url).scheme in ("amqp", "amqps")
+        parameters = URLParameters(settings.amqp_url) if is_amqp else None
+    except (ValueError, TypeError, AttributeError):
+        # What the libraries say has parts of the address in it, perhaps of the password.
+        raise NiError(
+            "NI_AMQP_URL is no address of RabbitMQ such as amqp://user:password@host:5672/vhost:"
+            " in its parts / is written %2F, @ %40, : %3A and % %25"
+        ) from None
+    if parameters is None:
+        raise NiError("NI_AMQP_URL begins with amqp:// or amqps://")
     parameters.heartbeat = settings.amqp_heartbeat_s
-    parameters.socket_timeout = parameters.stack_timeout = seconds
+    # `Broker.open` has the one limit: a second one of pika's own would end at the same moment.
+    parameters.socket_timeout = parameters.stack_timeout = None
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": name}
     return parameters

@@ -2,15 +2,19 @@
 
 One consumer has a queue at one time; a second one waits. A delivery is leased for
 NI_EVENT_LEASE_S and the lease is kept up while the consumer has it, so one that died gives back
-what it had. A queue is scanned from a floor, and from its start now and then: what was ended
-leaves dead row versions in front for as long as anybody's transaction is open.
+what it had. That comes one by one then: an event that kills its consumer again and again reaches
+the limit by itself, and not with all those behind it. What a consumer gave back for later is no
+such event, and nothing waits for it.
+
+A queue is scanned from a floor, and from its start now and then: what was ended leaves dead row
+versions in front for as long as anybody's transaction is open.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
 OPEN: Final = "SELECT ni.open_event_queue_v1($1, $2, $3, $4, $5, $6)"
 LEAVE: Final = "SELECT ni.leave_event_queue_v1($1, $2)"
 DROP: Final = "SELECT ni.drop_event_queue_v1($1)"
-TAKE: Final = "SELECT * FROM ni.take_deliveries_v1($1, $2, $3, $4, $5, $6)"
+TAKE: Final = "SELECT * FROM ni.take_deliveries_v1($1, $2, $3, $4, $5, $6, $7)"
 END: Final = "SELECT ni.end_deliveries_v1($1, $2)"
-DELAY: Final = "SELECT ni.delay_deliveries_v1($1, $2, $3)"
+DELAY: Final = "SELECT ni.delay_deliveries_v1($1, $2, $3, $4)"
 BURY: Final = "SELECT ni.bury_deliveries_v1($1, $2, $3)"
 CONNECTIONS: Final = 2
 WHOLE_SCAN_S: Final = 2.0
@@ -59,7 +63,7 @@ class EmbeddedDelivery:
 
     async def retry(self, after_s: float) -> None:
         """Again, after `after_s` seconds. Raises Unavailable."""
-        await self._consumer.end(self._id, DELAY, int(after_s * 1000))
+        await self._consumer.end(self._id, DELAY, int(after_s * 1000), None)
 
     async def dead_letter(self, reason: str) -> None:
         """Into ni.event_dead. Raises Unavailable."""
@@ -74,7 +78,10 @@ class _Consumer:
         self._settings = settings
         self._queue = queue
         self._prefetch = min(prefetch, settings.event_prefetch_max)
-        self._held: dict[UUID, None] = {}
+        self._held: dict[UUID, bool] = {}
+        """What is in hand, and whether it must be there alone."""
+        self._freed = asyncio.Event()
+        """Set when something was ended that others may have waited for."""
         self._floor = BEGINNING
         self._scanned_at = float("-inf")
         self._kept_at = float("-inf")
@@ -105,36 +112,45 @@ class _Consumer:
 
     async def end(self, identifier: UUID, statement: str, *rest: object) -> None:
         """Be done with a delivery."""
-        self._held.pop(identifier, None)
         try:
             await self._pool.execute(statement, self._queue, [identifier], *rest)
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
             raise Unavailable(f"the queue cannot be reached: {error}") from error
+        was_full = len(self._held) >= self._prefetch
+        was_alone = self._held.pop(identifier, False)
+        if was_alone or was_full or not self._held:
+            self._freed.set()
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """What comes, on and on. Raises Unavailable."""
         pause_s = self._settings.event_poll_ms / 1000
         while True:
+            self._freed.clear()
             try:
                 rows = await self._take() if await self._keep() else []
             except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
                 raise Unavailable(f"the queue cannot be reached: {error}") from error
-            for row in rows:
-                self._held[row[0]] = None
-            for row in rows:
-                yield EmbeddedDelivery(self, *row)
+            for identifier, _, _, alone in rows:
+                self._held[identifier] = alone
+            for identifier, body, attempt, _ in rows:
+                yield EmbeddedDelivery(self, identifier, body, attempt)
             if not rows:
-                await asyncio.sleep(pause_s)
+                await self._pause(pause_s)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._freed.wait()
 
     async def _take(self) -> list[asyncpg.Record]:
         room = self._prefetch - len(self._held)
-        if room <= 0:
+        if room <= 0 or any(self._held.values()):
             return []
         if clock.monotonic() - self._scanned_at > WHOLE_SCAN_S:
             self._floor, self._scanned_at = BEGINNING, clock.monotonic()
         rows = await self._pool.fetch(
             TAKE, self._queue, self._holder, self._floor, room, self._settings.event_lease_s,
-            self._settings.event_attempts_max,
+            self._settings.event_attempts_max, not self._held,
         )  # fmt: skip
         if rows:
             self._floor = max(self._floor, floor_before(rows[-1][0], FLOOR_MARGIN_S))
@@ -150,7 +166,7 @@ class _Consumer:
             return False
         self._kept_at = clock.monotonic()
         lease_ms = self._settings.event_lease_s * 1000
-        await self._pool.execute(DELAY, self._queue, list(self._held), lease_ms)
+        await self._pool.execute(DELAY, self._queue, list(self._held), lease_ms, self._holder)
         return True
 
 

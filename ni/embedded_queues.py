@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from ni.events import render_row
-from ni.outbox import BUCKET, ID, LAP, TYPE
+from ni.event_bodies import Bodies
+from ni.outbox import ACCOUNT, BUCKET, ID, LAP, TYPE, though_locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +46,14 @@ class EmbeddedSink:
     """Gives events to every queue that wants them and takes them out of the outbox, at once.
 
     What no queue wants is gone, too; but while there is no lasting queue at all, it stays for the
-    first one.
+    first one. What cannot be made into an event stays, and its account's later events.
     """
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
+        self._bodies = Bodies()
+        self._stuck: set[str] = set()
         self.came_back = 0
         self.last_type_back = ""
 
@@ -59,18 +62,39 @@ class EmbeddedSink:
         await self._pool.fetchval(SWEEP, self._settings.event_lease_s)
         await self._pool.fetchval(TURN, FILE_BYTES_MAX)
 
+    def start_over(self, outbox: Outbox) -> None:
+        """Read the outbox from its start: what was left there is tried again."""
+        self._stuck.clear()
+        outbox.start_over()
+
     async def deliver(self, outbox: Outbox, rows: Sequence[Row]) -> None:
         """Deliver rows in their order. Raises what the database raises."""
-        for (bucket, lap), group in groupby(rows, key=lambda row: (row[BUCKET], row[LAP])):
+        readable = [(row, body) for row in rows if (body := self._body(row, outbox)) is not None]
+        for (bucket, lap), group in groupby(readable, key=lambda one: _place(one[0])):
             part = list(group)
-            left = await self._pool.fetchval(
-                DELIVER, bucket, lap, [row[ID] for row in part], [row[TYPE] for row in part],
-                [render_row(row) for row in part],
-            )  # fmt: skip
+            ids = [row[ID] for row, _ in part]
+            types = [row[TYPE] for row, _ in part]
+            bodies = [body for _, body in part]
+            left = await though_locked(
+                partial(self._pool.fetchval, DELIVER, bucket, lap, ids, types, bodies)
+            )
             unwanted = set(left)
-            for row in part:
+            for row, _ in part:
                 if row[ID] in unwanted:
                     outbox.skip(row[ID])
                     self.came_back += 1
                     self.last_type_back = row[TYPE]
-            outbox.forget(row[ID] for row in part if row[ID] not in unwanted)
+            outbox.forget(identifier for identifier in ids if identifier not in unwanted)
+
+    def _body(self, row: Row, outbox: Outbox) -> bytes | None:
+        account = row[ACCOUNT]
+        body = None if account in self._stuck else self._bodies.of(row)
+        if body is None:
+            outbox.skip(row[ID])
+            if account is not None:
+                self._stuck.add(account)
+        return body
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return row[BUCKET], row[LAP]

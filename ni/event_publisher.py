@@ -3,7 +3,12 @@
 A row is delivered when the broker has confirmed it and has not returned it. While one event of an
 account waits for that, the account's later ones wait behind it: whatever comes back, none of them
 has gone before. What comes back (no queue takes it, or the broker refuses it) is stuck: it stays in
-the outbox, its account's later events with it, and everything is tried again later.
+the outbox, its account's later events with it, and everything is tried again later. So is what
+cannot be made into an event.
+
+What waits behind its account's event is kept in memory, and no account may fill that: each has as
+much as is left free. With more it is parked: the rest stays in the outbox until what it has is
+gone.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from pika import BasicProperties
@@ -19,7 +25,8 @@ from pika.spec import Basic
 
 from ni import clock
 from ni.amqp import EXCHANGE
-from ni.events import MEDIA_TYPE, render_row
+from ni.event_bodies import Bodies
+from ni.events import MEDIA_TYPE
 from ni.outbox import ACCOUNT, ID, TYPE
 
 if TYPE_CHECKING:
@@ -32,6 +39,9 @@ if TYPE_CHECKING:
 
 SLICE: Final = 100
 """Events that are published before the loop looks at what else there is."""
+READ_AHEAD: Final = 10
+"""Pages that may be read and not published yet."""
+PARKED_NAMED_MAX: Final = 1_000
 HOPELESS: Final = 100
 """So many events come back in a row: nothing is tried any more until later."""
 _PERSISTENT: Final = BasicProperties(  # type: ignore[no-untyped-call]  # pika leaves its types out
@@ -45,19 +55,16 @@ class Publisher:
     """One channel's window. `may_publish` is asked before each slice."""
 
     def __init__(
-        self,
-        broker: Broker,
-        door: ChannelDoor,
-        outbox: Outbox,
-        settings: Settings,
+        self, broker: Broker, door: ChannelDoor, outbox: Outbox, settings: Settings,
         may_publish: Callable[[], bool],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._broker = broker
         self._channel: Channel = door.channel
         self._door = door
         self._outbox = outbox
         self._settings = settings
         self._window = settings.relay_window
+        self._ahead_max = settings.relay_page * READ_AHEAD
         self._may_publish = may_publish
         self._ready: deque[Row] = deque()
         self._behind: dict[str, deque[Row]] = {}
@@ -65,14 +72,16 @@ class Publisher:
         self._behind_count = 0
         self._next: deque[str] = deque()
         """Accounts whose event in flight was confirmed, and which have more."""
-        self._in_flight: dict[int, Row] = {}
-        self._first_tag = 1
+        self._in_flight: dict[int, tuple[Row, float]] = {}
+        """By delivery tag, in the order of these, and since when."""
         self._next_tag = 1
+        self._bodies = Bodies()
         self._returned: set[str] = set()
         self._stuck: set[str] = set()
+        self._parked: set[str] = set()
         self._in_vain = 0
         self._scheduled = False
-        self._last_answer_at = clock.monotonic()
+        self._blocked_at = float("-inf")
         self.delivered: list[Row] = []
         """Confirmed, to be taken out of the outbox."""
         self.changed: Final = asyncio.Event()
@@ -80,6 +89,8 @@ class Publisher:
         self.confirmed = 0
         self.came_back = 0
         self.last_type_back = ""
+        self.ran_dry = False
+        """Whether all that was kept of a parked account has gone: the outbox has more of it."""
 
     async def start(self) -> None:
         """Ask for confirms. Raises Unavailable."""
@@ -96,9 +107,24 @@ class Publisher:
         return len(self._ready) + self._behind_count
 
     @property
+    def has_room(self) -> bool:
+        """Whether more may be read."""
+        return self.waiting < self._ahead_max and not self.is_hopeless
+
+    @property
+    def parked(self) -> list[str]:
+        """Accounts of which nothing need be read now; the first of them, if they are very many."""
+        return list(islice(self._parked, PARKED_NAMED_MAX))
+
+    @property
     def in_flight(self) -> int:
         """Events that wait for their confirm."""
         return len(self._in_flight)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to publish and nothing to wait for."""
+        return not (self.waiting or self._in_flight)
 
     @property
     def is_hopeless(self) -> bool:
@@ -106,12 +132,19 @@ class Publisher:
         return self._in_vain >= HOPELESS or len(self._stuck) >= self._settings.relay_stuck_max
 
     @property
-    def is_late(self) -> bool:
-        """Whether the broker owes an answer for too long; not while it says why."""
-        if self._broker.blocked or not self._in_flight:
-            self._last_answer_at = clock.monotonic()
+    def late_type(self) -> str | None:
+        """The type of the oldest event in flight, when the broker owes its answer for too long.
+
+        While the broker says why it answers nothing, no time passes.
+        """
+        if self._broker.blocked:
+            self._blocked_at = clock.monotonic()
+        if not self._in_flight:
+            return None
+        row, since = next(iter(self._in_flight.values()))
+        waited_s = clock.monotonic() - max(since, self._blocked_at)
         limit_s = self._settings.relay_confirm_timeout_ms / 1000
-        return clock.monotonic() - self._last_answer_at > limit_s
+        return str(row[TYPE]) if waited_s > limit_s else None
 
     def add(self, rows: list[Row]) -> None:
         """Publish these too, in this order."""
@@ -119,14 +152,22 @@ class Publisher:
         self._pump()
 
     def start_over(self) -> None:
-        """What was stuck is tried again; the outbox gives it out anew."""
-        kept = [row for row in self._ready if not self._is_stuck(row)]
-        self._ready = deque(kept)
-        self._stuck.clear()
-        self._in_vain = 0
+        """Read the outbox from its start: what was stuck or parked is given out anew.
 
-    def _is_stuck(self, row: Row) -> bool:
-        return row[ACCOUNT] in self._stuck
+        With it goes what is still here of those accounts and would come before it.
+        """
+        kept: deque[Row] = deque()
+        for row in self._ready:
+            if row[ACCOUNT] in self._stuck or row[ACCOUNT] in self._parked:
+                self._outbox.skip(row[ID])
+            else:
+                kept.append(row)
+        self._ready = kept
+        self._stuck.clear()
+        self._parked.clear()
+        self._in_vain = 0
+        self.ran_dry = False
+        self._outbox.start_over()
 
     def pump_again(self) -> None:
         """Go on with what could not be published a moment ago."""
@@ -141,42 +182,52 @@ class Publisher:
             self._behind_count -= 1
             self._publish(self._behind[self._next.popleft()].popleft())
             room -= 1
-        ready, behind, stuck = self._ready, self._behind, self._stuck
+        ready = self._ready
         while room > 0 and ready:
             row = ready.popleft()
-            account = row[ACCOUNT]
-            if account is not None:
-                if account in stuck:
-                    self._outbox.skip(row[ID])
-                    continue
-                waiting = behind.get(account)
-                if waiting is not None:
-                    waiting.append(row)
-                    self._behind_count += 1
-                    continue
-                behind[account] = deque()
-            self._publish(row)
-            room -= 1
+            if self._may_go(row):
+                self._publish(row)
+                room -= 1
         more = ready or self._next
         if more and len(self._in_flight) < self._window and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._pump_on)
+
+    def _may_go(self, row: Row) -> bool:
+        """Whether it is its turn; else it is kept behind, or left in the outbox."""
+        account = row[ACCOUNT]
+        if account is None:
+            return True
+        if account in self._stuck or account in self._parked:
+            self._outbox.skip(row[ID])
+            return False
+        waiting = self._behind.get(account)
+        if waiting is None:
+            self._behind[account] = deque()
+            return True
+        if len(waiting) < self._ahead_max - self._behind_count:
+            waiting.append(row)
+            self._behind_count += 1
+        else:
+            self._parked.add(account)
+            self._outbox.skip(row[ID])
+        return False
 
     def _pump_on(self) -> None:
         self._scheduled = False
         self._pump()
 
     def _publish(self, row: Row) -> None:
-        if not self._in_flight:
-            self._last_answer_at = clock.monotonic()
-        self._in_flight[self._next_tag] = row
-        self._next_tag += 1
+        body = self._bodies.of(row)
+        if body is None:
+            self._leave(row)
+            return
         try:
-            self._channel.basic_publish(
-                EXCHANGE, row[TYPE], render_row(row), _PERSISTENT, mandatory=True
-            )
+            self._channel.basic_publish(EXCHANGE, row[TYPE], body, _PERSISTENT, mandatory=True)
         except AMQPError:
             return  # the connection has ended, and whoever waits for that hears it
+        self._in_flight[self._next_tag] = row, clock.monotonic()
+        self._next_tag += 1
 
     # What the broker says ------------------------------------------------------------------------
 
@@ -188,15 +239,14 @@ class Publisher:
 
     def _note_confirmed(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
         method = frame.method
-        refused = isinstance(method, Basic.Nack)
-        self._last_answer_at = clock.monotonic()
-        first = self._first_tag if method.multiple else method.delivery_tag
-        for tag in range(first, method.delivery_tag + 1):
-            row = self._in_flight.pop(tag, None)
+        refused, last = isinstance(method, Basic.Nack), method.delivery_tag
+        tags = [last]
+        if method.multiple:
+            tags = list(takewhile(lambda tag: tag <= last, self._in_flight))
+        for tag in tags:
+            row, _ = self._in_flight.pop(tag, (None, None))
             if row is not None:
                 self._settle(row, refused=refused)
-        if method.multiple or first == self._first_tag:
-            self._first_tag = method.delivery_tag + 1
         self.changed.set()
         self._pump()
 
@@ -217,11 +267,16 @@ class Publisher:
             self._next.append(account)
         else:
             del self._behind[account]
+            self.ran_dry = self.ran_dry or account in self._parked
 
     def _hold_back(self, row: Row) -> None:
         self._in_vain += 1
         self.came_back += 1
         self.last_type_back = row[TYPE]
+        self._leave(row)
+
+    def _leave(self, row: Row) -> None:
+        """It stays in the outbox, and its account's later events."""
         self._outbox.skip(row[ID])
         account = row[ACCOUNT]
         if account is not None:

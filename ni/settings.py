@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     sms_interval_ms: int = Field(100, ge=10, description="pause between looks for texts to send")
     sms_batch: int = Field(100, ge=1, le=1_000, description="events taken in one transaction")
     sms_waiting_max: int = Field(1_000_000, ge=1, description="texts that wait; then events do")
+    sms_account_waiting_max: int = Field(
+        1_000, ge=1, le=100_000, description="of these, of one account; more are dead"
+    )
     sms_inbox_max: int = Field(
         2_000_000, ge=1, le=10_000_000, description="ids of events that are remembered"
     )

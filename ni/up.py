@@ -47,6 +47,9 @@ END_OF_DAY: Final = "end-of-day"
 SMS: Final = "sms"
 """Runs where its role's address is known; it gets no other, and nobody else gets this one."""
 
+CHILDREN: Final = "processes"
+"""NI_HOME of the children, a folder in that of `ni up`."""
+
 READY_S: Final = 60.0
 READY_TIMEOUT_S: Final = 5.0
 DEATHS_BEFORE_READY_MAX: Final = 3
@@ -163,26 +166,42 @@ class Up:
         host, port = self._settings.api_host, self._api_port()
         self._has_sms = bool(addresses.sms)
         environment = {
-            "NI_HOME": str(self._home.path),
+            "NI_HOME": str(self._children_home()),
             "NI_DATABASE_URL": addresses.engine,
             "NI_CORE_DATABASE_URL": "",
             "NI_OWNER_DATABASE_URL": "",
             "NI_SMS_DATABASE_URL": "",
+            "NI_SMS_GATEWAY_TOKEN": "",
             "NI_REDIS_URL": addresses.redis,
             "NI_API_HOST": host,
             "NI_API_PORT": str(port),
         }
         commands: dict[str, tuple[str, ...]] = {"api": ("-m", "api")}
         commands |= {name: ("-m", "workers", name) for name in self.workers()}
-        own = {SMS: {"NI_DATABASE_URL": "", "NI_SMS_DATABASE_URL": addresses.sms}}
         for name, arguments in commands.items():
-            known = environment | own.get(name, {})
+            known = environment | (self._of_sms(addresses) if name == SMS else {})
             child = Child(name, arguments, known, self._home, self._tell)
             self._children.append(child)
             child.start()
         base_url = _base_url(host, port)
         self._wait_ready(self._children[0], base_url)
         return base_url
+
+    def _children_home(self) -> Path:
+        """A folder without run.json: what a child shall not know must not be found there, either,
+        by one that is started again."""
+        folder = self._home.path / CHILDREN
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _of_sms(self, addresses: Addresses) -> dict[str, str]:
+        """What the notifier knows and the others do not, and the other way round."""
+        return {
+            "NI_DATABASE_URL": "",
+            "NI_REDIS_URL": "",
+            "NI_SMS_DATABASE_URL": addresses.sms,
+            "NI_SMS_GATEWAY_TOKEN": self._settings.sms_gateway_token.get_secret_value(),
+        }
 
     def workers(self) -> list[str]:
         """The workers to start: some only where what they need is set."""

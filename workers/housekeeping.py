@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import structlog
 
 from ni import clock
@@ -129,7 +130,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await _work(settings, stop, pause_s)
-        except (*LOST_CONNECTION, NiError) as error:
+        except (*LOST_CONNECTION, asyncpg.PostgresError, NiError) as error:
             log.warning("housekeeping_waits", error=type(error).__name__)
             await pause(stop, pause_s)
 

@@ -21,7 +21,7 @@ from ni.database import LOST_CONNECTION, close_pool, open_pool
 from ni.embedded_queues import EmbeddedSink
 from ni.errors import NiError, Unavailable
 from ni.event_publisher import Publisher
-from ni.outbox import Outbox
+from ni.outbox import LAPS, Outbox
 from ni.relay_lease import Lease
 from ni.sql import query
 from workers.pauses import first_ended, pause
@@ -35,8 +35,12 @@ TURN_S: Final = 1.0
 ROUND_FIRST_S: Final = 1.0
 LOOK_S: Final = 0.01
 LAST_CONFIRMS_LOOKS: Final = 200
-READ_AHEAD: Final = 10
-"""Pages that may be read and not published yet."""
+UNREAD_SCANS: Final = 6
+"""So many of its intervals a round may last whose end is never reached."""
+DRY_S: Final = 0.1
+"""What ran dry is read again after so long at the earliest."""
+READINGS: Final = 4
+"""A round lasts for so many times as long as reading takes in it, while there is work."""
 CONNECTIONS: Final = 3
 
 log = structlog.get_logger()
@@ -114,8 +118,17 @@ async def _keep(lease: Lease) -> None:
 async def _turn(outbox: Outbox) -> None:
     while True:
         await asyncio.sleep(TURN_S)
-        if emptied := await outbox.turn():
-            log.debug("relay_laps_emptied", laps=emptied)
+        for lap in range(LAPS):
+            await _turn_one(outbox, lap)
+
+
+async def _turn_one(outbox: Outbox, lap: int) -> None:
+    """What fails here is tried again a second later, and nothing else waits for it."""
+    try:
+        if await outbox.turn(lap):
+            log.debug("relay_lap_emptied", lap=lap)
+    except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
+        log.warning("relay_lap_not_emptied", lap=lap, error=type(error).__name__)
 
 
 class Rounds:
@@ -124,29 +137,55 @@ class Rounds:
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self._outbox = outbox
         self._scan_s = float(settings.relay_scan_s)
-        self._backoff = Backoff(ROUND_FIRST_S, self._scan_s)
-        self._again_s = self._backoff.next()
+        self._again = Backoff(ROUND_FIRST_S, self._scan_s)
+        self._again_s = self._again.next()
+        self._before = 0
+        """What had come back when the round began."""
+        self._alarms = Backoff(ROUND_FIRST_S, self._scan_s)
+        self._alarm_at: float | None = None
+        """When the next alarm may be told; None: all is well."""
         self._told = 0
-        self._alarmed = False
 
-    def is_due(self, came_back: int) -> bool:
-        """Whether it is time to read from the start; `came_back`: events so far."""
-        interval_s = self._again_s if came_back > self._told else self._scan_s
-        return clock.monotonic() - self._outbox.started_at > interval_s
+    def is_due(
+        self, came_back: int, *, ran_dry: bool = False, is_idle: bool = False,
+        is_hopeless: bool = False,
+    ) -> bool:  # fmt: skip
+        """Whether it is time to read from the start; `came_back`: events so far.
 
-    def begin(self, came_back: int, kind: str) -> None:
-        """Read from the start. What came back in the round that ends is told, one type of it."""
-        stuck, self._told = came_back - self._told, came_back
-        if stuck:
-            log.error("relay_unroutable", events=stuck, type=kind,
-                      hint="bind a queue to ni.events that takes this type")  # fmt: skip
-        elif self._alarmed:
-            log.info("relay_routable_again")
-        if not stuck:
-            self._backoff.reset()
-        self._again_s = self._backoff.next()
-        self._alarmed = bool(stuck)
-        self._outbox.start_over()
+        Not before the end was reached: else what is left where it lies would hide what is behind
+        it. After that, when there is more of what `ran_dry`, soon: but reading takes only a part
+        of the time, unless there is nothing else to do.
+        """
+        lasted_s = clock.monotonic() - self._outbox.started_at
+        if not (self._outbox.is_at_end or is_hopeless):
+            return lasted_s > self._scan_s * UNREAD_SCANS
+        if came_back > self._before:
+            return lasted_s > self._again_s
+        if not ran_dry:
+            return lasted_s > self._scan_s
+        dry_s = DRY_S if is_idle else max(DRY_S, READINGS * self._outbox.reading_s)
+        return lasted_s > min(dry_s, self._scan_s)
+
+    def begin(self, came_back: int) -> None:
+        """A new round. When nothing came back in the one that ends, all is well again."""
+        if came_back == self._before:
+            self._again.reset()
+            if self._alarm_at is not None:
+                log.info("relay_routable_again")
+                self._alarm_at, self._told = None, came_back
+                self._alarms.reset()
+        self._before = came_back
+        self._again_s = self._again.next()
+
+    def tell(self, came_back: int, kind: str) -> None:
+        """Tell what came back and was not told yet, one type of it; soon, and not too often."""
+        now = clock.monotonic()
+        if came_back == self._told or (self._alarm_at is not None and now < self._alarm_at):
+            return
+        log.error("relay_unroutable", events=came_back - self._told, type=kind,
+                  hint="bind a queue to ni.events that takes this type")  # fmt: skip
+        self._told = came_back
+        self._alarm_at = now + self._alarms.next()
 
 
 class Relay:
@@ -169,7 +208,8 @@ class Relay:
         try:
             door = await broker.channel()
             await door.declare_exchanges()
-            await self._take_fence(broker)
+            if not await self._take_fence(broker):
+                return
             publisher = Publisher(
                 broker, door, self._outbox, self._settings, lambda: self._lease.is_valid
             )
@@ -188,34 +228,42 @@ class Relay:
         finally:
             await broker.close()
 
-    async def _take_fence(self, broker: Broker) -> None:
-        """Wait until the broker knows of no other relay that could publish."""
+    async def _take_fence(self, broker: Broker) -> bool:
+        """Wait until the broker knows of no other relay that could publish; False: time to stop.
+
+        A connection that is gone is known to be gone after three heartbeats.
+        """
+        alarm_s = 3 * self._settings.amqp_heartbeat_s
+        alarms = Backoff(alarm_s, max(alarm_s, self._settings.relay_backoff_max_s))
+        began = alarm_at = clock.monotonic()
+        alarm_at += alarm_s
         told = False
-        while True:
-            door = await broker.channel()
-            try:
-                await door.answer(door.channel.queue_declare, queue=FENCE, exclusive=True)
-            except ChannelClosed as error:
-                if error.code != LOCKED:
-                    raise
-            else:
-                return
+        while not self._stop.is_set():
+            if await _has_fence(broker):
+                return True
             if not told:
                 log.info("relay_waits_for_the_other_connection")
                 told = True
-            await asyncio.sleep(FENCE_PAUSE_S)
+            if (now := clock.monotonic()) > alarm_at:
+                log.error("relay_kept_from_publishing", waited_s=int(now - began),
+                          hint="another connection has the queue ni.relay: end it, or stop"
+                               " the relay that it belongs to")  # fmt: skip
+                alarm_at = now + alarms.next()
+            await pause(self._stop, FENCE_PAUSE_S)
+        return False
 
     async def _read(self, publisher: Publisher) -> None:
         page, pause_s = self._settings.relay_page, self._settings.relay_poll_ms / 1000
         while not self._stop.is_set():
-            if self._rounds.is_due(publisher.came_back):
-                self._rounds.begin(publisher.came_back, publisher.last_type_back)
+            if self._rounds.is_due(
+                publisher.came_back, ran_dry=publisher.ran_dry, is_idle=publisher.is_idle,
+                is_hopeless=publisher.is_hopeless,
+            ):  # fmt: skip
+                self._rounds.begin(publisher.came_back)
                 publisher.start_over()
-            rows = []
-            if publisher.waiting < page * READ_AHEAD and not publisher.is_hopeless:
-                rows = await self._outbox.page(page)
-                publisher.add(rows)
-            if len(rows) < page or publisher.waiting >= page * READ_AHEAD:
+            if publisher.has_room:
+                publisher.add(await self._outbox.page(page, publisher.parked))
+            if not (self._outbox.has_more and publisher.has_room):
                 await asyncio.sleep(pause_s)
         await self._last_confirms(publisher)
 
@@ -242,8 +290,9 @@ class Relay:
                     log.error("relay_blocked", hint="RabbitMQ is short of memory or disk")
                 else:
                     log.info("relay_unblocked")
-            if publisher.is_late:
-                raise Unavailable("RabbitMQ confirms nothing")
+            if late := publisher.late_type:
+                raise Unavailable(f"RabbitMQ does not confirm an event of type {late}")
+            self._rounds.tell(publisher.came_back, publisher.last_type_back)
             publisher.pump_again()
 
     async def _remove(self, publisher: Publisher) -> None:
@@ -268,6 +317,18 @@ class Relay:
             log.warning("relay_events_come_twice", events=len(rows), error=type(error).__name__)
 
 
+async def _has_fence(broker: Broker) -> bool:
+    """Whether this connection has got the queue that no two may have."""
+    door = await broker.channel()
+    try:
+        await door.answer(door.channel.queue_declare, queue=FENCE, exclusive=True)
+    except ChannelClosed as error:
+        if error.code != LOCKED:
+            raise
+        return False
+    return True
+
+
 class EmbeddedRelay:
     """The outbox to the queues in PostgreSQL."""
 
@@ -285,9 +346,11 @@ class EmbeddedRelay:
         page = self._settings.relay_page
         while not self._stop.is_set():
             if self._rounds.is_due(self._sink.came_back):
-                self._rounds.begin(self._sink.came_back, self._sink.last_type_back)
+                self._rounds.begin(self._sink.came_back)
+                self._sink.start_over(self._outbox)
                 await self._sink.sweep()
             rows = await self._outbox.page(page)
             await self._sink.deliver(self._outbox, rows)
-            if len(rows) < page:
+            self._rounds.tell(self._sink.came_back, self._sink.last_type_back)
+            if not self._outbox.has_more:
                 await asyncio.sleep(self._settings.relay_poll_ms / 1000)

@@ -2,7 +2,8 @@
 
 -- Makes a queue when it is missing, and gives it to p_holder for p_lease_s seconds: 'mine'; 'held'
 -- when somebody else has it, 'full' when there are p_queues_max queues already. What a holder
--- before had in its hands is due at once, so that it comes first again.
+-- before had in its hands is due at once, so that it comes first again; what it gave back for later
+-- comes when it said.
 CREATE OR REPLACE FUNCTION ni.open_event_queue_v1(
     p_queue text, p_pattern text, p_temporary boolean, p_queues_max integer, p_holder uuid,
     p_lease_s integer
@@ -34,7 +35,7 @@ BEGIN
      WHERE q.bucket = 0 AND q.queue = p_queue;
     IF v_before.holder <> p_holder THEN
         UPDATE ni.event_delivery AS d SET due_at = v_now
-         WHERE d.bucket = 0 AND d.queue = p_queue AND d.due_at > v_now;
+         WHERE d.bucket = 0 AND d.queue = p_queue AND d.due_at > v_now AND d.holder IS NOT NULL;
     END IF;
     RETURN 'mine';
 END
@@ -95,7 +96,7 @@ BEGIN
                     THEN p_ids ELSE '{}' END;
     WITH given AS (
         INSERT INTO ni.event_delivery
-            SELECT 0, q.queue, e.event_id, e.body, 0, v_now
+            SELECT 0, q.queue, e.event_id, e.body, 0, v_now, NULL
               FROM unnest(p_ids, p_types, p_bodies) AS e (event_id, type, body)
              CROSS JOIN LATERAL (SELECT t.queue FROM ni.event_queue AS t
                                   WHERE t.bucket = 0 AND e.type ~ t.pattern) AS q
@@ -109,28 +110,37 @@ END
 $$;
 
 -- Gives a consumer at most p_limit deliveries after p_floor for p_lease_s seconds, in the order of
--- their ids. What was delivered p_attempts_max times is put aside instead. Refused (NI005) when the
--- queue is somebody else's.
+-- their ids. What was in the hands of a consumer that ended comes alone, and only where p_alone
+-- says that this one has nothing in hand: nothing shares its fate. What was delivered
+-- p_attempts_max times is put aside instead. Refused (NI005) when the queue is somebody else's.
 CREATE OR REPLACE FUNCTION ni.take_deliveries_v1(
     p_queue text, p_holder uuid, p_floor uuid, p_limit integer, p_lease_s integer,
-    p_attempts_max integer
-) RETURNS TABLE (event_id uuid, body bytea, attempt integer)
+    p_attempts_max integer, p_alone boolean
+) RETURNS TABLE (event_id uuid, body bytea, attempt integer, alone boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_now timestamptz := ni.clock();
-    v_ids uuid[];
+    v_now    timestamptz := ni.clock();
+    v_ids    uuid[];
+    v_orphan integer;
 BEGIN
     PERFORM FROM ni.event_queue AS q
       WHERE q.bucket = 0 AND q.queue = p_queue AND q.holder = p_holder FOR SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the queue % has another consumer', p_queue USING ERRCODE = 'NI005';
     END IF;
-    v_ids := ARRAY(
-        SELECT d.event_id FROM ni.event_delivery AS d
-         WHERE d.bucket = 0 AND d.queue = p_queue AND d.event_id > p_floor AND d.due_at <= v_now
-         ORDER BY d.event_id LIMIT p_limit FOR UPDATE SKIP LOCKED);
-    IF cardinality(v_ids) = 0 THEN
+    SELECT array_agg(t.event_id ORDER BY t.event_id), min(t.place) FILTER (WHERE t.is_orphan)
+      INTO v_ids, v_orphan
+      FROM (SELECT d.event_id, d.is_orphan, row_number() OVER (ORDER BY d.event_id) AS place
+              FROM (SELECT e.event_id, e.holder IS NOT NULL AS is_orphan
+                      FROM ni.event_delivery AS e
+                     WHERE e.bucket = 0 AND e.queue = p_queue AND e.event_id > p_floor
+                       AND e.due_at <= v_now
+                     ORDER BY e.event_id LIMIT p_limit FOR UPDATE SKIP LOCKED) AS d) AS t;
+    v_ids := CASE WHEN v_orphan IS NULL THEN v_ids
+                  WHEN v_orphan = 1 AND p_alone THEN v_ids[1:1]
+                  ELSE v_ids[1:v_orphan - 1] END;
+    IF v_ids IS NULL OR cardinality(v_ids) = 0 THEN
         RETURN;
     END IF;
     PERFORM ni.bury_deliveries_v1(
@@ -140,11 +150,12 @@ BEGIN
     RETURN QUERY
         WITH taken AS (
             UPDATE ni.event_delivery AS d
-               SET attempt = d.attempt + 1, due_at = v_now + make_interval(secs => p_lease_s)
+               SET attempt = d.attempt + 1, due_at = v_now + make_interval(secs => p_lease_s),
+                   holder = p_holder
              WHERE d.bucket = 0 AND d.queue = p_queue AND d.event_id = ANY (v_ids)
             RETURNING d.event_id, d.body, d.attempt
         )
-        SELECT * FROM taken AS t ORDER BY t.event_id;
+        SELECT t.*, coalesce(v_orphan = 1, false) FROM taken AS t ORDER BY t.event_id;
 END
 $$;
 
@@ -158,15 +169,18 @@ BEGIN
 END
 $$;
 
--- Lets deliveries be taken p_after_ms from now: a longer lease, or a pause before a new try.
-CREATE OR REPLACE FUNCTION ni.delay_deliveries_v1(p_queue text, p_ids uuid[], p_after_ms bigint)
-RETURNS void
+-- Lets deliveries be taken p_after_ms from now: a longer lease for those that p_holder has in hand;
+-- without a holder they are given back, with a pause before a new try.
+CREATE OR REPLACE FUNCTION ni.delay_deliveries_v1(
+    p_queue text, p_ids uuid[], p_after_ms bigint, p_holder uuid
+) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE ni.event_delivery AS d
-       SET due_at = ni.clock() + p_after_ms * interval '1 millisecond'
-     WHERE d.bucket = 0 AND d.queue = p_queue AND d.event_id = ANY (p_ids);
+       SET due_at = ni.clock() + p_after_ms * interval '1 millisecond', holder = p_holder
+     WHERE d.bucket = 0 AND d.queue = p_queue AND d.event_id = ANY (p_ids)
+       AND (p_holder IS NULL OR d.holder = p_holder);
 END
 $$;
 

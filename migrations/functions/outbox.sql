@@ -30,41 +30,44 @@ BEGIN
 END
 $$;
 
--- Empties the files of past laps that have grown past p_bytes and in which nothing waits; what
--- waits in small numbers is moved out of the way first. Returns how many were emptied.
+-- Empties a past lap's file that has grown past p_bytes and in which nothing waits; what waits in
+-- small numbers is moved out of the way first. Whether it was emptied.
 --
 -- Never waits: a lap that somebody has locked, who has written there and not committed yet, say,
 -- is left for the next time. The lock is exclusive, so after it every event of the lap is
 -- committed and seen, or was undone. The lap that is written now and the next one are left alone,
--- so no decision meets the lock.
-CREATE OR REPLACE FUNCTION ni.turn_outbox_v1(p_bytes bigint, p_moved_max integer)
-RETURNS integer
+-- so no decision meets the lock. The first look is without it: dead rows take time to walk over,
+-- and where too many wait, nobody is kept off for that.
+CREATE OR REPLACE FUNCTION ni.turn_outbox_v1(p_lap smallint, p_bytes bigint, p_moved_max integer)
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_now     integer := ni.lap_v1();
-    v_lap     integer;
-    v_left    bigint;
-    v_emptied integer := 0;
+    v_now  integer := ni.lap_v1();
+    v_file text := format('ni.outbox_%s', p_lap);
+    v_left bigint;
 BEGIN
-    FOR v_lap IN SELECT g FROM generate_series(0, 7) AS g
-                  WHERE g NOT IN (v_now, (v_now + 1) & 7) LOOP
-        CONTINUE WHEN pg_relation_size(format('ni.outbox_%s', v_lap)::regclass) <= p_bytes;
-        BEGIN
-            EXECUTE format('LOCK TABLE ONLY ni.outbox_%s IN ACCESS EXCLUSIVE MODE NOWAIT', v_lap);
-            EXECUTE format('SELECT count(*) FROM (SELECT FROM ni.outbox_%s LIMIT $1) AS t', v_lap)
-               INTO v_left USING p_moved_max + 1;
-            CONTINUE WHEN v_left > p_moved_max;
-            IF v_left > 0 THEN
-                PERFORM ni.move_events_v1(v_lap::smallint);
-            END IF;
-            EXECUTE format('TRUNCATE TABLE ONLY ni.outbox_%s', v_lap);
-            v_emptied := v_emptied + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            CONTINUE;
-        END;
+    IF p_lap NOT BETWEEN 0 AND 7 OR p_lap IN (v_now, (v_now + 1) & 7)
+       OR pg_relation_size(v_file::regclass) <= p_bytes THEN
+        RETURN false;
+    END IF;
+    FOR v_look IN 1..2 LOOP
+        IF v_look = 2 THEN
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE NOWAIT', v_file);
+        END IF;
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT $1) AS t', v_file)
+           INTO v_left USING p_moved_max + 1;
+        IF v_left > p_moved_max THEN
+            RETURN false;
+        END IF;
     END LOOP;
-    RETURN v_emptied;
+    IF v_left > 0 THEN
+        PERFORM ni.move_events_v1(p_lap);
+    END IF;
+    EXECUTE format('TRUNCATE TABLE ONLY %s', v_file);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
 END
 $$;
 

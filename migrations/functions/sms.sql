@@ -1,4 +1,5 @@
--- What the SMS notifier does with the database, as role ni_sms, each call a transaction of its own.
+-- What the SMS notifier does with the database, as role ni_sms, each call a transaction of its own:
+-- events in, texts out. What is forgotten stands in sms_forget.sql.
 
 -- Who wants texts about these accounts.
 CREATE OR REPLACE FUNCTION ni.sms_subscribers_v1(p_accounts text[])
@@ -14,24 +15,47 @@ BEGIN
 END
 $$;
 
+-- Locks the rows of these accounts, in order, and makes those that are missing. What is locked only
+-- is not changed: a row that many transactions lock does not grow by it.
+CREATE OR REPLACE FUNCTION ni.sms_lock_v1(p_accounts text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_accounts text[] := ARRAY(SELECT DISTINCT a FROM unnest(p_accounts) AS a);
+    v_locked   bigint;
+BEGIN
+    LOOP
+        INSERT INTO ni.sms_account AS a (bucket, account)
+            SELECT ni.bucket_of(t.account), t.account FROM unnest(v_accounts) AS t (account)
+             ORDER BY 1, t.account COLLATE "C"
+        ON CONFLICT DO NOTHING;
+        PERFORM FROM unnest(v_accounts) AS t (account)
+           JOIN ni.sms_account AS a ON a.bucket = ni.bucket_of(t.account) AND a.account = t.account
+          ORDER BY a.bucket, a.account FOR UPDATE OF a;
+        GET DIAGNOSTICS v_locked = ROW_COUNT;
+        -- Fewer: one that was there has been forgotten before it was locked.
+        EXIT WHEN v_locked = cardinality(v_accounts);
+    END LOOP;
+END
+$$;
+
 -- Takes the events of subscribed accounts over: what the inbox knows is dropped, what is to be told
--- becomes a message that waits. An event from before the inbox's floor, or older than p_age_s, can
--- be no message any more: it is dead at once, so that whoever looks finds it.
+-- becomes a message that waits. An event from before the inbox's floor, or older than p_age_s, and
+-- those of an account of which p_account_max wait already can be no message any more: they are dead
+-- at once, so that whoever looks finds them, with the words that may be read at any later time.
 CREATE OR REPLACE FUNCTION ni.sms_take_v1(
-    p_events ni.sms_event_v1[], p_age_s integer, OUT o_seen bigint, OUT o_too_old bigint
+    p_events ni.sms_event_v1[], p_age_s integer, p_gap_s integer, p_account_max integer,
+    OUT o_seen bigint, OUT o_too_old bigint, OUT o_too_many bigint
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_now    timestamptz := ni.clock();
+    v_now    timestamptz;
     v_oldest timestamptz;
 BEGIN
-    -- DO UPDATE locks the rows that are there, in order; with DO NOTHING one could be pruned yet.
-    INSERT INTO ni.sms_account AS a (bucket, account)
-        SELECT DISTINCT ni.bucket_of(e.account), e.account FROM unnest(p_events) AS e
-         ORDER BY 1, 2
-    ON CONFLICT (bucket, account) DO UPDATE SET due_at = a.due_at;
-    -- Read under the locks: where pruning has raised the floor meanwhile, it is seen here.
+    PERFORM ni.sms_lock_v1(ARRAY(SELECT e.account FROM unnest(p_events) AS e));
+    v_now := ni.clock();
+    -- Read under the locks: where the floor has been raised meanwhile, it is seen here.
     SELECT greatest(f.event_time, v_now - make_interval(secs => p_age_s)) INTO v_oldest
       FROM ni.sms_inbox_floor AS f WHERE f.one FOR SHARE;
     WITH new AS MATERIALIZED (
@@ -40,123 +64,221 @@ BEGIN
           FROM unnest(p_events) AS e
          ORDER BY e.event_id
     ), seen AS (
-        INSERT INTO ni.sms_inbox (bucket, event_id, account, sequence, event_time)
-            SELECT n.bucket, n.event_id, n.account, n.sequence, n.event_time FROM new AS n
+        INSERT INTO ni.sms_inbox (bucket, event_id, account, sequence, event_time, taken_at)
+            SELECT n.bucket, n.event_id, n.account, n.sequence, n.event_time, v_now FROM new AS n
              WHERE NOT n.too_old ORDER BY n.event_id
         ON CONFLICT DO NOTHING RETURNING event_id
+    ), before AS MATERIALIZED (
+        SELECT a.*, (SELECT count(*)
+                       FROM (SELECT FROM ni.sms_message AS m
+                              WHERE m.bucket = a.bucket AND m.account = a.account
+                                AND m.status = 'waiting' AND m.event_time >= a.first_time
+                              LIMIT p_account_max) AS waiting) AS waiting
+          FROM (SELECT DISTINCT n.bucket, n.account FROM new AS n) AS d
+          JOIN ni.sms_account AS a ON a.bucket = d.bucket AND a.account = d.account
+    ), told AS MATERIALIZED (
+        SELECT n.*, coalesce(n.sequence < b.last_sequence, n.event_time < b.last_time) AS late,
+               CASE WHEN n.too_old THEN 'too_old'
+                    WHEN b.waiting + row_number() OVER (
+                             PARTITION BY n.bucket, n.account, n.too_old
+                             ORDER BY n.event_time, n.sequence, n.event_id) > p_account_max
+                    THEN 'too_many' END AS reason
+          FROM new AS n JOIN before AS b ON b.bucket = n.bucket AND b.account = n.account
+         WHERE n.text IS NOT NULL
+           AND (n.too_old OR n.event_id IN (SELECT s.event_id FROM seen AS s))
     ), kept AS (
         INSERT INTO ni.sms_message (bucket, event_id, account, sequence, type, event_time, phone,
                                     language, text, late, status, reason, expires_at, taken_at,
                                     changed_at)
-            SELECT n.bucket, n.event_id, n.account, n.sequence, n.type, n.event_time, n.phone,
-                   n.language, CASE WHEN l.late THEN n.late_text ELSE n.text END, l.late,
-                   CASE WHEN n.too_old THEN 'dead' ELSE 'waiting' END,
-                   CASE WHEN n.too_old THEN 'too_old' END,
-                   n.event_time + make_interval(secs => p_age_s), v_now, v_now
-              FROM new AS n
-              JOIN ni.sms_account AS a ON a.bucket = n.bucket AND a.account = n.account
-             CROSS JOIN LATERAL (SELECT coalesce(n.sequence < a.last_sequence,
-                                                 n.event_time < a.last_time) AS late) AS l
-             WHERE n.text IS NOT NULL
-               AND (n.too_old OR n.event_id IN (SELECT s.event_id FROM seen AS s))
-        ON CONFLICT DO NOTHING
+            SELECT t.bucket, t.event_id, t.account, t.sequence, t.type, t.event_time,
+                   coalesce(s.phone, t.phone), t.language,
+                   CASE WHEN t.late OR t.reason IS NOT NULL THEN t.late_text ELSE t.text END,
+                   t.late, CASE WHEN t.reason IS NULL THEN 'waiting' ELSE 'dead' END, t.reason,
+                   t.event_time + make_interval(secs => p_age_s), v_now, v_now
+              FROM told AS t
+              -- Who wanted it may have another number since the text was made.
+              LEFT JOIN ni.sms_subscription AS s ON s.bucket = t.bucket AND s.account = t.account
+        ON CONFLICT DO NOTHING RETURNING reason
     )
-    SELECT (SELECT count(*) FROM seen), count(*) FILTER (WHERE n.too_old)
-      INTO o_seen, o_too_old
-      FROM new AS n;
-    PERFORM ni.sms_advance_v1(p_events, v_now);
+    SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM new AS n WHERE n.too_old),
+           (SELECT count(*) FROM kept AS k WHERE k.reason = 'too_many')
+      INTO o_seen, o_too_old, o_too_many;
+    PERFORM ni.sms_advance_v1(p_events, v_now, p_gap_s);
 END
 $$;
 
--- Notes how far the changes of these accounts, whose rows the caller has locked, have been taken
--- without a gap, and whose turn has come by it.
-CREATE OR REPLACE FUNCTION ni.sms_advance_v1(p_events ni.sms_event_v1[], p_now timestamptz)
-RETURNS void
+-- How far the changes of an account have been taken from p_sequence on. A missing one is the end,
+-- where what comes behind it was taken after p_given_up; o_since: when that was. At most 1,000 are
+-- looked through: o_since is null then, too, and whoever needs more asks again.
+CREATE OR REPLACE FUNCTION ni.sms_reached_v1(
+    p_bucket smallint, p_account text, p_sequence bigint, p_given_up timestamptz,
+    OUT o_sequence bigint, OUT o_since timestamptz
+)
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_next record;
+BEGIN
+    o_sequence := p_sequence;
+    FOR v_next IN
+        SELECT i.sequence, i.taken_at FROM ni.sms_inbox AS i
+         WHERE i.bucket = p_bucket AND i.account = p_account AND i.sequence > p_sequence
+         ORDER BY i.sequence LIMIT 1000
+    LOOP
+        IF v_next.sequence - 1 > o_sequence AND v_next.taken_at > p_given_up THEN
+            o_since := v_next.taken_at;
+            RETURN;
+        END IF;
+        o_sequence := v_next.sequence;
+    END LOOP;
+END
+$$;
+
+-- Notes how far the changes of these accounts, whose rows the caller has locked, have been taken,
+-- and whose turn has come by it. A row of which nothing changes is left as it is.
+CREATE OR REPLACE FUNCTION ni.sms_advance_v1(
+    p_events ni.sms_event_v1[], p_now timestamptz, p_gap_s integer
+) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
 BEGIN
-    WITH first AS MATERIALIZED (
-        SELECT a.bucket, a.account, coalesce(a.seen_sequence, e.least - 1) AS sequence
-          FROM (SELECT ni.bucket_of(t.account) AS bucket, t.account, min(t.sequence) AS least
-                  FROM unnest(p_events) AS t GROUP BY t.account) AS e
-          JOIN ni.sms_account AS a ON a.bucket = e.bucket AND a.account = e.account
+    WITH given AS MATERIALIZED (
+        SELECT t.account, min(t.sequence) AS lowest,
+               min(t.event_time) FILTER (WHERE t.text IS NOT NULL) AS first_time
+          FROM unnest(p_events) AS t GROUP BY t.account
+    ), locked AS MATERIALIZED (
+        SELECT a.bucket, a.account, a.waits, a.due_at, least(a.first_time, g.first_time) AS first,
+               (ni.sms_reached_v1(
+                    a.bucket, a.account, coalesce(a.seen_sequence, g.lowest - 1),
+                    p_now - make_interval(secs => p_gap_s))).o_sequence AS sequence
+          FROM given AS g
+          JOIN ni.sms_account AS a ON a.bucket = ni.bucket_of(g.account) AND a.account = g.account
     ), reached AS MATERIALIZED (
-        SELECT f.bucket, f.account, f.sequence + (
-                   SELECT count(*)
-                     FROM (SELECT i.sequence - row_number() OVER (ORDER BY i.sequence) AS island
-                             FROM ni.sms_inbox AS i
-                            WHERE i.bucket = f.bucket AND i.account = f.account
-                              AND i.sequence > f.sequence) AS t
-                    WHERE t.island = f.sequence) AS sequence
-          FROM first AS f
+        SELECT l.bucket, l.account, l.sequence, l.first,
+               CASE WHEN l.waits OR l.due_at IS NULL AND EXISTS (
+                         SELECT FROM ni.sms_message AS m
+                          WHERE m.bucket = l.bucket AND m.account = l.account
+                            AND m.status = 'waiting' AND m.event_time >= l.first)
+                    THEN p_now ELSE l.due_at END AS due_at
+          FROM locked AS l
     )
     UPDATE ni.sms_account AS a
-       SET seen_sequence = r.sequence, waits = false,
-           due_at = CASE
-               WHEN a.waits THEN p_now
-               WHEN a.due_at IS NULL AND EXISTS (
-                    SELECT FROM ni.sms_message AS m
-                     WHERE m.bucket = a.bucket AND m.account = a.account
-                       AND m.status = 'waiting') THEN p_now
-               ELSE a.due_at END
+       SET seen_sequence = r.sequence, waits = false, due_at = r.due_at, first_time = r.first
       FROM reached AS r
-     WHERE a.bucket = r.bucket AND a.account = r.account;
+     WHERE a.bucket = r.bucket AND a.account = r.account
+       AND (a.seen_sequence, a.waits, a.due_at, a.first_time)
+           IS DISTINCT FROM (r.sequence, false, r.due_at, r.first);
 END
 $$;
 
 -- Gives out the next message of at most p_limit accounts of a bucket, each for p_lease_s seconds.
--- Where changes before it have not been taken yet, it waits for them, at most p_gap_s seconds.
--- A try counts from here on, so that a message which kills its sender does not do so for ever. An
--- account whose row somebody has locked is left to the next call.
+-- An account whose row somebody has locked is left to the next call.
+--
+-- Accounts are looked through in the order of their turns from p_floor on (null: from the start).
+-- o_floor is what the next call may say: nobody's turn came before it. It is ten seconds less, for
+-- what is committed after it was dated; what even so lies before it is found from the start.
 CREATE OR REPLACE FUNCTION ni.sms_lease_v1(
-    p_bucket smallint, p_limit integer, p_lease_s integer, p_gap_s integer
-) RETURNS TABLE (
-    event_id uuid, account text, phone text, text text, tries integer, failures integer, lease uuid
+    p_bucket smallint, p_floor timestamptz, p_limit integer, p_lease_s integer, p_gap_s integer,
+    OUT o_messages ni.sms_leased_v1[], OUT o_floor timestamptz
 )
 LANGUAGE plpgsql VOLATILE
 AS $$
-#variable_conflict use_column
 DECLARE
     v_now     timestamptz := ni.clock();
+    v_floor   timestamptz := coalesce(p_floor, '-infinity');
     v_account ni.sms_account;
-    v_next    ni.sms_message;
-    v_until   timestamptz;
+    v_message ni.sms_leased_v1;
 BEGIN
+    o_messages := '{}';
+    -- More than are wanted, for some have nothing to send in the end.
     FOR v_account IN
         SELECT a.* FROM ni.sms_account AS a
-         WHERE a.bucket = p_bucket AND a.due_at <= v_now
-         ORDER BY a.due_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+         WHERE a.bucket = p_bucket AND a.due_at >= v_floor AND a.due_at <= v_now
+         ORDER BY a.due_at LIMIT p_limit + 100 FOR UPDATE SKIP LOCKED
     LOOP
-        UPDATE ni.sms_message AS m SET status = 'dead', reason = 'too_old', changed_at = v_now
-         WHERE m.bucket = p_bucket AND m.account = v_account.account AND m.status = 'waiting'
-           AND m.expires_at <= v_now;
-        SELECT m.* INTO v_next FROM ni.sms_message AS m
-         WHERE m.bucket = p_bucket AND m.account = v_account.account AND m.status = 'waiting'
-         ORDER BY m.event_time, m.sequence, m.event_id LIMIT 1;
-        v_until := v_next.taken_at + make_interval(secs => p_gap_s);
-        IF v_next.event_id IS NULL THEN
-            UPDATE ni.sms_account AS a SET due_at = NULL, lease = NULL
-             WHERE a.bucket = p_bucket AND a.account = v_account.account;
-            CONTINUE;
-        ELSIF v_next.sequence > v_account.seen_sequence AND v_until > v_now THEN
-            UPDATE ni.sms_account AS a SET due_at = v_until, lease = NULL, waits = true
-             WHERE a.bucket = p_bucket AND a.account = v_account.account;
-            CONTINUE;
+        EXIT WHEN cardinality(o_messages) >= p_limit;
+        v_message := ni.sms_next_v1(v_account, v_now, p_lease_s, p_gap_s);
+        IF v_message.event_id IS NOT NULL THEN
+            o_messages := array_append(o_messages, v_message);
         END IF;
-        UPDATE ni.sms_message AS m
-           SET tries = m.tries + 1, failures = m.failures + 1, changed_at = v_now
-         WHERE m.bucket = p_bucket AND m.event_id = v_next.event_id;
-        lease := gen_random_uuid();
-        UPDATE ni.sms_account AS a
-           SET due_at = v_now + make_interval(secs => p_lease_s), lease = sms_lease_v1.lease,
-               waits = false,
-               last_sequence = greatest(a.last_sequence, v_next.sequence),
-               last_time = greatest(a.last_time, v_next.event_time),
-               seen_sequence = greatest(a.seen_sequence, v_next.sequence)
-         WHERE a.bucket = p_bucket AND a.account = v_account.account;
-        RETURN QUERY SELECT v_next.event_id, v_account.account::text, v_next.phone, v_next.text,
-                            v_next.tries + 1, v_next.failures + 1, sms_lease_v1.lease;
     END LOOP;
+    SELECT coalesce(min(a.due_at), v_now) - interval '10 seconds' INTO o_floor
+      FROM ni.sms_account AS a
+     WHERE a.bucket = p_bucket AND a.due_at >= v_floor AND a.due_at <= v_now;
+END
+$$;
+
+-- The next message of an account, whose row the caller has locked and whose turn it is, or null.
+-- Where changes before it have not been taken yet, it waits for them, at most p_gap_s seconds from
+-- when that was seen. What has no number waits with them, for nobody knows its place. A try counts
+-- from here on, so that a message which kills its sender does not do so for ever.
+CREATE OR REPLACE FUNCTION ni.sms_next_v1(
+    p_account ni.sms_account, p_now timestamptz, p_lease_s integer, p_gap_s integer
+) RETURNS ni.sms_leased_v1
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    v_gap   interval := make_interval(secs => p_gap_s);
+    v_new   ni.sms_account := p_account;
+    v_next  ni.sms_message;
+    v_since timestamptz;
+    v_given ni.sms_leased_v1;
+BEGIN
+    v_new.lease := NULL;
+    v_new.waits := false;
+    SELECT m.* INTO v_next FROM ni.sms_message AS m
+     WHERE m.bucket = p_account.bucket AND m.account = p_account.account
+       AND m.status = 'waiting' AND m.event_time >= p_account.first_time
+     ORDER BY m.event_time, m.sequence, m.event_id LIMIT 1;
+    v_new.first_time := coalesce(v_next.event_time, 'infinity');
+    SELECT r.o_sequence, r.o_since INTO v_new.seen_sequence, v_since
+      FROM ni.sms_reached_v1(p_account.bucket, p_account.account, p_account.seen_sequence,
+                             p_now - v_gap) AS r;
+    IF v_next.event_id IS NULL THEN
+        v_new.due_at := NULL;
+    ELSIF v_next.expires_at <= p_now THEN
+        PERFORM ni.sms_expire_v1(v_new, p_now);
+        v_new.due_at := p_now;
+    ELSIF v_since IS NOT NULL AND coalesce(v_next.sequence > v_new.seen_sequence, true) THEN
+        v_new.waits := true;
+        v_new.due_at := v_since + v_gap;
+    ELSIF v_next.sequence > v_new.seen_sequence
+          AND v_new.seen_sequence > p_account.seen_sequence THEN
+        v_new.due_at := p_now;  -- there may be more between them than was looked through
+    ELSE
+        UPDATE ni.sms_message AS m SET tries = m.tries + 1, failures = m.failures + 1
+         WHERE m.bucket = v_next.bucket AND m.event_id = v_next.event_id;
+        v_new.lease := gen_random_uuid();
+        v_new.due_at := p_now + make_interval(secs => p_lease_s);
+        v_new.last_sequence := greatest(v_new.last_sequence, v_next.sequence);
+        v_new.last_time := greatest(v_new.last_time, v_next.event_time);
+        v_new.seen_sequence := greatest(v_new.seen_sequence, v_next.sequence);
+        v_given := (v_next.event_id, v_next.account, v_next.phone, v_next.text, v_next.tries + 1,
+                    v_next.failures + 1, v_new.lease);
+    END IF;
+    UPDATE ni.sms_account AS a
+       SET due_at = v_new.due_at, lease = v_new.lease, waits = v_new.waits,
+           last_sequence = v_new.last_sequence, last_time = v_new.last_time,
+           seen_sequence = v_new.seen_sequence, first_time = v_new.first_time
+     WHERE a.bucket = p_account.bucket AND a.account = p_account.account;
+    RETURN v_given;
+END
+$$;
+
+-- Gives up the messages of a locked account that are too old to be sent, at most 50: the others in
+-- their next turn, so that no account takes up everybody's time.
+CREATE OR REPLACE FUNCTION ni.sms_expire_v1(p_account ni.sms_account, p_now timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    UPDATE ni.sms_message AS m SET status = 'dead', reason = 'too_old', changed_at = p_now
+     WHERE (m.bucket, m.event_id) IN (
+           SELECT t.bucket, t.event_id FROM ni.sms_message AS t
+            WHERE t.bucket = p_account.bucket AND t.account = p_account.account
+              AND t.status = 'waiting' AND t.event_time >= p_account.first_time
+              AND t.expires_at <= p_now
+            ORDER BY t.event_time, t.sequence, t.event_id LIMIT 50);
 END
 $$;
 
@@ -170,19 +292,22 @@ CREATE OR REPLACE FUNCTION ni.sms_settle_v1(
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
-    v_now   timestamptz := ni.clock();
+    v_now   timestamptz;
+    v_first timestamptz;
     v_lease boolean;
 BEGIN
-    SELECT a.lease = p_lease INTO v_lease FROM ni.sms_account AS a
+    SELECT a.lease = p_lease, a.first_time INTO v_lease, v_first FROM ni.sms_account AS a
      WHERE a.bucket = p_bucket AND a.account = p_account FOR UPDATE;
     v_lease := coalesce(v_lease, false);
+    v_now := ni.clock();
     IF p_outcome IN ('sent', 'kept') THEN
         UPDATE ni.sms_message AS m SET status = p_outcome, reason = NULL, changed_at = v_now
          WHERE m.bucket = p_bucket AND m.event_id = p_event_id AND m.status IN ('waiting', 'dead');
     ELSIF v_lease THEN
         UPDATE ni.sms_message AS m
            SET status = CASE p_outcome WHEN 'dead' THEN 'dead' ELSE 'waiting' END,
-               reason = p_reason, changed_at = v_now,
+               changed_at = CASE p_outcome WHEN 'dead' THEN v_now ELSE m.changed_at END,
+               reason = p_reason,
                failures = m.failures - CASE WHEN p_counts THEN 0 ELSE 1 END
          WHERE m.bucket = p_bucket AND m.event_id = p_event_id AND m.status = 'waiting';
     END IF;
@@ -193,7 +318,8 @@ BEGIN
                    WHEN p_outcome = 'retry' THEN v_now + p_pause_ms * interval '1 millisecond'
                    WHEN EXISTS (SELECT FROM ni.sms_message AS m
                                  WHERE m.bucket = p_bucket AND m.account = p_account
-                                   AND m.status = 'waiting') THEN v_now END
+                                   AND m.status = 'waiting' AND m.event_time >= v_first)
+                   THEN v_now END
          WHERE a.bucket = p_bucket AND a.account = p_account;
     END IF;
     RETURN v_lease;
@@ -208,78 +334,6 @@ BEGIN
     RETURN (SELECT count(*)
               FROM (SELECT FROM ni.sms_message AS m WHERE m.status = 'waiting'
                      LIMIT p_most) AS waiting);
-END
-$$;
-
--- Puts dead messages back, one or (p_event_id null) at most p_limit, with tries and age from now.
--- Returns how many. Their texts and ids stay what they were.
-CREATE OR REPLACE FUNCTION ni.sms_revive_v1(p_event_id uuid, p_age_s integer, p_limit integer)
-RETURNS bigint
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-    v_now   timestamptz := ni.clock();
-    v_ids   uuid[];
-    v_count bigint;
-BEGIN
-    v_ids := ARRAY(SELECT m.event_id FROM ni.sms_message AS m
-                    WHERE m.status = 'dead' AND (p_event_id IS NULL OR m.event_id = p_event_id)
-                    ORDER BY m.event_time LIMIT p_limit);
-    INSERT INTO ni.sms_account AS a (bucket, account)
-        SELECT DISTINCT m.bucket, m.account FROM ni.sms_message AS m
-         WHERE m.event_id = ANY (v_ids) ORDER BY 1, 2
-    ON CONFLICT (bucket, account) DO UPDATE SET due_at = a.due_at;
-    UPDATE ni.sms_message AS m
-       SET status = 'waiting', reason = NULL, tries = 0, failures = 0, changed_at = v_now,
-           expires_at = v_now + make_interval(secs => p_age_s)
-     WHERE m.event_id = ANY (v_ids) AND m.status = 'dead';
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    UPDATE ni.sms_account AS a SET due_at = v_now
-     WHERE a.due_at IS NULL AND (a.bucket, a.account) IN (
-           SELECT m.bucket, m.account FROM ni.sms_message AS m WHERE m.event_id = ANY (v_ids));
-    RETURN v_count;
-END
-$$;
-
--- Forgets, at most p_limit rows of each kind: ids of events that are too old to be sent anyhow, or
--- beyond the p_ids newest; messages that are done, p_keep_days after; accounts that nobody wants
--- texts about and that have none waiting.
-CREATE OR REPLACE FUNCTION ni.sms_prune_v1(
-    p_age_s integer, p_ids integer, p_keep_days integer, p_limit integer,
-    OUT o_ids bigint, OUT o_messages bigint, OUT o_accounts bigint
-)
-LANGUAGE plpgsql VOLATILE
-AS $$
-DECLARE
-    v_now   timestamptz := ni.clock();
-    v_floor timestamptz := v_now - make_interval(secs => p_age_s);
-BEGIN
-    v_floor := greatest(v_floor, (SELECT i.event_time FROM ni.sms_inbox AS i
-                                   ORDER BY i.event_time DESC OFFSET p_ids LIMIT 1)
-                                 + interval '1 microsecond');
-    -- The floor rises before anything below it is forgotten, and takers read it under a lock.
-    UPDATE ni.sms_inbox_floor AS f SET event_time = v_floor
-     WHERE f.one AND f.event_time < v_floor;
-    DELETE FROM ni.sms_inbox AS i
-     WHERE (i.bucket, i.event_id) IN (
-           SELECT t.bucket, t.event_id FROM ni.sms_inbox AS t
-            WHERE t.event_time < v_floor ORDER BY t.event_time LIMIT p_limit);
-    GET DIAGNOSTICS o_ids = ROW_COUNT;
-    DELETE FROM ni.sms_message AS m
-     WHERE (m.bucket, m.event_id) IN (
-           SELECT t.bucket, t.event_id FROM ni.sms_message AS t
-            WHERE t.status <> 'waiting'
-              AND t.changed_at < v_now - make_interval(days => p_keep_days)
-            ORDER BY t.changed_at LIMIT p_limit);
-    GET DIAGNOSTICS o_messages = ROW_COUNT;
-    DELETE FROM ni.sms_account AS a
-     WHERE (a.bucket, a.account) IN (
-           SELECT t.bucket, t.account FROM ni.sms_account AS t
-            WHERE t.due_at IS NULL AND t.last_time < v_floor
-              AND NOT EXISTS (SELECT FROM ni.sms_inbox AS i
-                               WHERE i.bucket = t.bucket AND i.account = t.account)
-            LIMIT p_limit FOR UPDATE SKIP LOCKED);
-    GET DIAGNOSTICS o_accounts = ROW_COUNT;
 END
 $$;
 

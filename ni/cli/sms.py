@@ -87,12 +87,20 @@ def subscriptions(
 @sms.command()
 def retry(
     event: Annotated[str, typer.Option(help="Only this event's text.")] = "",
+    *,
+    old: Annotated[bool, typer.Option("--old", help="With --event: even if too old.")] = False,
     limit: Limit = ROWS_MAX,
 ) -> None:
     """Let dead texts be tried again, with the ids and the words that they had."""
     identifier = _identifier(event)
     age_s = load_settings().sms_age_max_s
-    many = as_owner(lambda connection: revive(connection, identifier, age_s, limit))
+    many = as_owner(lambda connection: revive(connection, identifier, age_s, limit, old=old))
+    if identifier is not None and many == 0:
+        raise NiError(
+            f"{event} is not tried again: it is not dead, or its customer wants texts no more or at"
+            " another number, or it is too old (--old sends it all the same, with the balance of"
+            " then)"
+        )
     typer.echo(f"{many} texts are tried again")
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from ni import clock
 from ni.errors import NiError
 from ni.settings import Settings
 
-MESSAGE_FAULTS: Final = frozenset({400, 409, 413, 422})
+MESSAGE_FAULTS: Final = frozenset({400, 413, 422})
 """Statuses by which a gateway says that it will never take this message."""
 
 OVERLOADED: Final = frozenset({429, 503})
@@ -32,7 +33,10 @@ OVERLOADED: Final = frozenset({429, 503})
 PORT_MAX: Final = 65_535
 
 MAYBE_TAKEN_MIN: Final = 500
-"""From here on, and for 408, the gateway failed with the message in its hands."""
+MAYBE_TAKEN: Final = frozenset({408, 409})
+"""By these, and from there on, the gateway has or had the message in its hands and has not taken it
+yet: 409 says, where it keeps to the drafts of Idempotency-Key, that the last try is still at work.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ class HttpGateway:
         if status in OVERLOADED:
             pause_s = self._asked_pause_s(response.headers.get("Retry-After", ""))
             return Outcome("retry", reason, counts=False, pause_all_s=pause_s)
-        return Outcome("retry", reason, counts=status >= MAYBE_TAKEN_MIN or status == 408)
+        return Outcome("retry", reason, counts=status >= MAYBE_TAKEN_MIN or status in MAYBE_TAKEN)
 
     def _asked_pause_s(self, value: str) -> int:
         """Seconds that Retry-After asks for, in either form, at most `NI_SMS_PAUSE_MAX_S`."""
@@ -142,10 +146,10 @@ class HttpGateway:
             return min(int(value[:9]), self._pause_max_s)
         try:
             at = parsedate_to_datetime(value)
-        except ValueError:
+            at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+            wanted_s = int((at - clock.utc_now()).total_seconds())
+        except (ValueError, OverflowError):
             return 0
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        wanted_s = int((at - clock.utc_now()).total_seconds())
         return max(0, min(wanted_s, self._pause_max_s))
 
 
@@ -153,8 +157,8 @@ class HttpGateway:
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """The gateway of the settings, as long as the block lasts.
 
-    No proxy of the environment and no redirection gets to see customers' messages. Raises NiError
-    when the gateway's settings cannot be used.
+    No proxy of the environment and no redirection gets to see customers' messages, and no cookie
+    ties one to another. Raises NiError when the gateway's settings cannot be used.
     """
     if not settings.sms_gateway_url:
         yield TableGateway()
@@ -169,6 +173,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         headers=headers,
         timeout=settings.sms_timeout_ms / 1000,
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         trust_env=False,
     ) as client:

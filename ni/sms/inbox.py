@@ -3,26 +3,31 @@
 A delivery is acknowledged after the commit that keeps its message, so an event is told even when
 this process dies anywhere; what comes twice is found by its id. While too many messages wait,
 events stay in their queue.
+
+A fault of the database is no fault of an event. What has been delivered by then is kept in hand
+until the database answers again: given back it would count as tried once more, and after some
+rounds be put aside.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import structlog
 
-from ni import clock
 from ni.deliveries import MAIN_QUEUE
 from ni.errors import Unavailable
 from ni.events import BadEvent, Event, parse
 from ni.identifiers import parse_id
-from ni.sms.store import NewMessage
+from ni.sms.faults import told_faults
+from ni.sms.room import Room
+from ni.sms.store import DATABASE_FAULTS, EVENTS_FAULTS, NewMessage
 from ni.sms.texts import TYPES, event_time, render_text
 
 if TYPE_CHECKING:
@@ -31,10 +36,16 @@ if TYPE_CHECKING:
     from ni.sms.store import Store, Subscriber
 
 LOOK_S: Final = 1
-"""For so long is believed what was found of the room for more messages."""
+"""Pause between two looks for room for more messages."""
 
-ACCOUNT_CHARACTERS_MAX: Final = 34
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+"""Pauses of a call that the database could not answer; they double."""
+
 SEQUENCE_MAX: Final = 2**63 - 1
+_ACCOUNT: Final = re.compile(r"[A-Z0-9-]{1,34}")
+
+_Result = TypeVar("_Result")
 
 log = structlog.get_logger()
 
@@ -50,14 +61,16 @@ class Inbox:
         self._settings = settings
         self._zone = zone
         self._taken = taken
-        self._looked_at: float | None = None
-        self._room = 0
+        self._room = Room(store, settings)
 
     async def run(self) -> None:
-        """Work until cancelled. Raises Unavailable when the door is lost, and what asyncpg does."""
+        """Work until cancelled.
+
+        Raises Unavailable when the door is lost, and what asyncpg raises while nothing is in hand.
+        """
         batch_max = self._settings.sms_batch
         while True:
-            if not await self._has_room():
+            if await self._room.left() <= 0:
                 await asyncio.sleep(LOOK_S)
                 continue
             async with (
@@ -66,7 +79,7 @@ class Inbox:
             ):
                 async for batch in batches:
                     await self.take(batch)
-                    if not await self._has_room():
+                    if await _insist(self._room.left) <= 0:
                         # What was delivered and is not taken goes back to its queue.
                         log.warning("sms_full", waiting_max=self._settings.sms_waiting_max)
                         break
@@ -74,7 +87,8 @@ class Inbox:
     async def take(self, batch: Sequence[Delivery]) -> None:
         """Keep the messages of a batch and acknowledge it; what is no event is put aside.
 
-        Raises what asyncpg and the door raise: what is not acknowledged comes again.
+        Waits for a database that is away. Raises what the door raises: what is not acknowledged
+        comes again.
         """
         known: list[tuple[Delivery, Event]] = []
         for delivery in batch:
@@ -83,7 +97,7 @@ class Inbox:
             except BadEvent as error:
                 await _put_aside(delivery, str(error))
         accounts = sorted({event.subject for _, event in known if event.subject})
-        wanted = await self._store.subscribers(accounts)
+        wanted = await _insist(lambda: self._store.subscribers(accounts))
         told: list[tuple[Delivery, NewMessage]] = []
         silent: list[Delivery] = []
         for delivery, event in known:
@@ -119,9 +133,10 @@ class Inbox:
     async def _keep(self, told: Sequence[tuple[Delivery, NewMessage]]) -> None:
         if not told:
             return
+        messages = [message for _, message in told]
         try:
-            seen, too_old = await self._store.take([message for _, message in told])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            taken = await _insist(lambda: self._store.take(messages))
+        except EVENTS_FAULTS as error:
             if len(told) > 1:  # one by one, so that only the culprit is put aside
                 for one in told:
                     await self._keep([one])
@@ -130,22 +145,32 @@ class Inbox:
             return
         for delivery, _ in told:
             await delivery.ack()
-        self._room -= seen
-        repeated = len(told) - seen - too_old
+        self._room.note_kept(taken.seen)
+        repeated = len(told) - taken.seen - taken.too_old
         if repeated:
             log.info("sms_repeats_dropped", events=repeated)
-        if too_old:
-            log.error("sms_too_old", events=too_old)
+        if taken.too_old:
+            log.error("sms_too_old", events=taken.too_old)
+        if taken.too_many:
+            log.error("sms_too_many", texts=taken.too_many)
         self._taken.set()
 
-    async def _has_room(self) -> bool:
-        """Whether one more batch may be kept; the database is asked now and then."""
-        looked = self._looked_at is not None and clock.monotonic() - self._looked_at < LOOK_S
-        if not (looked and self._room > 0):
-            most = self._settings.sms_waiting_max
-            self._room = most - await self._store.waiting(most)
-            self._looked_at = clock.monotonic()
-        return self._room > 0
+
+async def _insist(call: Callable[[], Awaitable[_Result]]) -> _Result:
+    """The result of a call of the database, which is made again until there is one.
+
+    Raises what says that the event itself is at fault.
+    """
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return await call()
+        except EVENTS_FAULTS:
+            raise
+        except DATABASE_FAULTS as error:
+            log.warning("sms_waits", work="taking", errors=told_faults(error))
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _checked(event: Event) -> Event:
@@ -153,7 +178,7 @@ def _checked(event: Event) -> Event:
     if parse_id(event.id) is None:
         raise BadEvent("the id is no UUID")
     account = event.subject
-    if not account or len(account) > ACCOUNT_CHARACTERS_MAX or "\0" in account:
+    if not account or _ACCOUNT.fullmatch(account) is None:
         raise BadEvent("the subject is no account")
     if event.data["account"] != account:
         raise BadEvent("the subject is not the account of the data")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import structlog
 
+from ni import clock
 from ni.database import LOST_CONNECTION, EngineConnection
 from ni.errors import NiError, Unavailable
 from ni.sms.gateway import Message, Outcome
+from ni.sms.scans import Scans
 from ni.sql import query
 
 if TYPE_CHECKING:
@@ -22,11 +25,37 @@ if TYPE_CHECKING:
 COMMAND_MARGIN_S: Final = 1
 
 SUBSCRIBERS: Final = "SELECT * FROM ni.sms_subscribers_v1($1)"
-TAKE: Final = "SELECT * FROM ni.sms_take_v1($1, $2)"
-LEASE: Final = "SELECT * FROM ni.sms_lease_v1($1, $2, $3, $4)"
+TAKE: Final = "SELECT * FROM ni.sms_take_v1($1, $2, $3, $4)"
+LEASE: Final = "SELECT * FROM ni.sms_lease_v1($1, $2, $3, $4, $5)"
 SETTLE: Final = "SELECT ni.sms_settle_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 WAITING: Final = "SELECT ni.sms_waiting_v1($1)"
-PRUNE: Final = "SELECT * FROM ni.sms_prune_v1($1, $2, $3, $4)"
+PLACE: Final = "SELECT ni.sms_place_v1($1, $2)"
+RAISE_FLOOR: Final = "SELECT ni.sms_raise_floor_v1($1, $2)"
+FORGET_IDS: Final = "SELECT * FROM ni.sms_forget_ids_v1($1, $2)"
+FORGET_MESSAGES: Final = "SELECT * FROM ni.sms_forget_messages_v1($1, $2, $3)"
+FORGET_ACCOUNTS: Final = "SELECT * FROM ni.sms_forget_accounts_v1($1, $2, $3)"
+
+DATABASE_FAULTS: Final = (*LOST_CONNECTION, asyncpg.PostgresError)
+"""What a call of the database raises. The same call may be made again."""
+
+EVENTS_FAULTS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""Those among them that say something about what was given, and not about the database."""
+
+AccountKey: TypeAlias = tuple[int, str]
+
+_TOO_LONG: Final = (
+    TimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.exceptions.TransactionTimeoutError,
+)
+
+log = structlog.get_logger()
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether a call of the database was not done in its time."""
+    # The server ends the session for it, and the driver may tell of that first.
+    return isinstance(error, _TOO_LONG) or isinstance(error.__cause__, _TOO_LONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +67,15 @@ class Subscriber:
     language: str
     types: frozenset[str]
     since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Of a batch: events that were new, those too old, and texts beyond an account's limit."""
+
+    seen: int
+    too_old: int
+    too_many: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +93,29 @@ class NewMessage:
     late_text: str | None
 
 
+def sms_session_settings(settings: Settings) -> dict[str, str]:
+    """The server settings of the notifier's sessions."""
+    limit_ms = settings.transaction_timeout_ms
+    return {
+        "application_name": "ni sms",
+        "search_path": "pg_catalog",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": str(limit_ms // 2),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+        "transaction_timeout": str(limit_ms),
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+        "timezone": "UTC",
+    }
+
+
 async def open_sms_pool(settings: Settings) -> Pool:
     """The notifier's connections. Raises Unavailable, or NiError when no address is set."""
     if not settings.sms_database_url:
         raise NiError("the notifier has a role of its own: set NI_SMS_DATABASE_URL")
-    limit_ms = settings.transaction_timeout_ms
     try:
         return await asyncpg.create_pool(
             settings.sms_database_url,
@@ -68,21 +124,8 @@ async def open_sms_pool(settings: Settings) -> Pool:
             max_inactive_connection_lifetime=0,
             connection_class=EngineConnection,
             timeout=settings.connect_timeout_ms / 1000,
-            command_timeout=limit_ms / 1000 + COMMAND_MARGIN_S,
-            server_settings={
-                "application_name": "ni sms",
-                "search_path": "pg_catalog",
-                "default_transaction_isolation": "read committed",
-                "lock_timeout": str(limit_ms // 2),
-                "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
-                "transaction_timeout": str(limit_ms),
-                "plan_cache_mode": "force_generic_plan",
-                "enable_seqscan": "off",
-                "enable_hashjoin": "off",
-                "enable_mergejoin": "off",
-                "jit": "off",
-                "timezone": "UTC",
-            },
+            command_timeout=settings.transaction_timeout_ms / 1000 + COMMAND_MARGIN_S,
+            server_settings=sms_session_settings(settings),
         )
     except LOST_CONNECTION as error:
         raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
@@ -96,6 +139,7 @@ class Store:
         self._settings = settings
         # A lease outlives the try that it is for: only a sender that has stopped loses one.
         self._lease_s = settings.sms_timeout_ms // 1000 + 1 + settings.sms_lease_s
+        self._scans = Scans()
 
     async def buckets(self) -> int:
         """The number of buckets of the database."""
@@ -111,27 +155,43 @@ class Store:
             for row in rows
         }
 
-    async def take(self, messages: Sequence[NewMessage]) -> tuple[int, int]:
-        """Keep what the inbox has not seen: how many that were, and how many were too old."""
+    async def take(self, messages: Sequence[NewMessage]) -> Taken:
+        """Keep what the inbox has not seen. Whatever comes twice changes nothing."""
         rows = [
             (m.event_id, m.account, m.sequence, m.type, m.event_time, m.phone, m.language, m.text,
              m.late_text)
             for m in messages
         ]  # fmt: skip
-        row = await self._pool.fetchrow(TAKE, rows, self._settings.sms_age_max_s)
+        settings = self._settings
+        row = await self._pool.fetchrow(
+            TAKE, rows, settings.sms_age_max_s, settings.sms_gap_max_s,
+            settings.sms_account_waiting_max,
+        )  # fmt: skip
         assert row is not None
-        return row["o_seen"], row["o_too_old"]
+        return Taken(row["o_seen"], row["o_too_old"], row["o_too_many"])
 
     async def lease(self, bucket: int, limit: int) -> list[Message]:
         """The next message of at most `limit` accounts whose turn it is."""
+        began = clock.monotonic()
+        floor = self._scans.floor(bucket, began)
         gap_s = self._settings.sms_gap_max_s
-        rows = await self._pool.fetch(LEASE, bucket, limit, self._lease_s, gap_s)
+        try:
+            row = await self._pool.fetchrow(LEASE, bucket, floor, limit, self._lease_s, gap_s)
+        except DATABASE_FAULTS as error:
+            if floor is not None or not took_too_long(error):
+                raise
+            self._scans.note_given_up(bucket, began, clock.monotonic())
+            log.warning("sms_scan_given_up", bucket=bucket, error=type(error).__name__)
+            return []
+        assert row is not None
+        now = clock.monotonic()
+        self._scans.note(bucket, began, now, row["o_floor"], whole=floor is None)
         return [
             Message(
-                bucket, row["event_id"], row["account"], row["phone"], row["text"], row["tries"],
-                row["failures"], row["lease"],
+                bucket, given["event_id"], given["account"], given["phone"], given["text"],
+                given["tries"], given["failures"], given["lease"],
             )
-            for row in rows
+            for given in row["o_messages"]
         ]  # fmt: skip
 
     async def settle(self, message: Message, outcome: Outcome, pause_ms: int) -> bool:
@@ -147,12 +207,31 @@ class Store:
         """How many messages wait, counted up to `most`."""
         return int(await self._pool.fetchval(WAITING, most))
 
-    async def prune(self) -> tuple[int, int, int]:
-        """One step of forgetting: ids, messages and accounts that went."""
-        settings = self._settings
-        row = await self._pool.fetchrow(
-            PRUNE, settings.sms_age_max_s, settings.sms_inbox_max, settings.sms_keep_days,
-            settings.sms_prune_step,
-        )  # fmt: skip
+    async def place(self, before: datetime | None, places: int) -> datetime | None:
+        """The time of the event with so many newer ones, from `before` on; None: too few."""
+        at: datetime | None = await self._pool.fetchval(PLACE, before, places)
+        return at
+
+    async def raise_floor(self, last: datetime | None) -> None:
+        """Forget from now on what is older than the age limit, and up to `last`."""
+        await self._pool.execute(RAISE_FLOOR, self._settings.sms_age_max_s, last)
+
+    async def forget_ids(self, since: datetime | None) -> tuple[int, datetime | None]:
+        """One step: how many ids went, and from where to go on."""
+        row = await self._pool.fetchrow(FORGET_IDS, since, self._settings.sms_prune_step)
         assert row is not None
-        return row["o_ids"], row["o_messages"], row["o_accounts"]
+        return row["o_count"], row["o_to"]
+
+    async def forget_messages(self, since: datetime | None) -> tuple[int, datetime | None]:
+        """The same with messages that have long been done."""
+        days, step = self._settings.sms_keep_days, self._settings.sms_prune_step
+        row = await self._pool.fetchrow(FORGET_MESSAGES, since, days, step)
+        assert row is not None
+        return row["o_count"], row["o_to"]
+
+    async def forget_accounts(self, after: AccountKey) -> tuple[int, AccountKey | None]:
+        """The same with idle accounts, in the order of their keys; None: these were the last."""
+        row = await self._pool.fetchrow(FORGET_ACCOUNTS, *after, self._settings.sms_prune_step)
+        assert row is not None
+        last = row["o_bucket"], row["o_after"]
+        return row["o_count"], None if last[0] is None else last

@@ -20,7 +20,9 @@ ROWS_MAX: Final = 1_000
 
 _ACCOUNT: Final = re.compile(r"[A-Z0-9-]{1,34}")
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_REVIVE: Final = "SELECT ni.sms_revive_v1($1, $2, $3)"
+_SUBSCRIBE: Final = "SELECT ni.sms_subscribe_v1($1, $2, $3, $4)"
+_UNSUBSCRIBE: Final = "SELECT ni.sms_unsubscribe_v1($1)"
+_REVIVE: Final = "SELECT ni.sms_revive_v1($1, $2, $3, $4)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ async def subscribe(
 ) -> datetime:
     """Want texts about an account, in place of what was wanted before; since when it is wanted.
 
-    Events from before that instant are not told. Raises NiError for a malformed account or phone
+    Events from before that instant are not told. Texts that wait go to the new number, but for
+    those that have been tried: they are dead. Raises NiError for a malformed account or phone
     number and for an unknown language or type.
     """
     _check_account(account)
@@ -70,16 +73,14 @@ async def subscribe(
         wrong = f"not {', '.join(unknown)}" if unknown else "at least one of them"
         raise NiError(f"a customer can be told of {', '.join(TYPES)}; {wrong}")
     wanted = [name for name in TYPES if name in types]
-    since: datetime = await connection.fetchval(
-        query("sms_subscribe"), account, phone, language, wanted
-    )
+    since: datetime = await connection.fetchval(_SUBSCRIBE, account, phone, language, wanted)
     return since
 
 
 async def unsubscribe(connection: asyncpg.Connection, account: str) -> None:
     """Want no texts about an account; what waits is sent yet. Raises NiError when none was."""
     _check_account(account)
-    if await connection.fetchval(query("sms_unsubscribe"), account) is None:
+    if not await connection.fetchval(_UNSUBSCRIBE, account):
         raise NiError(f"nobody wants texts about {account}")
 
 
@@ -118,10 +119,22 @@ async def list_messages(
 
 
 async def revive(
-    connection: asyncpg.Connection, event_id: UUID | None, age_max_s: int, limit: int
+    connection: asyncpg.Connection,
+    event_id: UUID | None,
+    age_max_s: int,
+    limit: int,
+    *,
+    old: bool = False,
 ) -> int:
-    """Let dead messages be tried again, one or (None) at most `limit`; how many that are."""
-    return int(await connection.fetchval(_REVIVE, event_id, age_max_s, limit))
+    """Let dead messages be tried again, one or (None) at most `limit`; how many that are.
+
+    What is older than `age_max_s` seconds stays dead, unless `old` is set, and so does what was for
+    another phone number than the one that is wanted now. Raises NiError when `old` is asked for
+    without naming the event.
+    """
+    if old and event_id is None:
+        raise NiError("old texts are tried again one by one: name the event")
+    return int(await connection.fetchval(_REVIVE, event_id, age_max_s, limit, old))
 
 
 def _check_account(account: str) -> None:

@@ -42,6 +42,8 @@ BY_DIRECTION: Final = frozenset({"ni.hold.adjusted", "ni.posting.created", "ni.p
 """Types whose words depend on whether available rose ("credit") or fell ("debit")."""
 
 TEXT_CHARACTERS_MAX: Final = 320
+YEAR_MIN: Final = 2000
+YEAR_MAX: Final = 2999
 GSM_SYMBOLS: Final = frozenset("$£¥€")
 NO_BREAK: Final = "\u00a0"
 _FOLDER: Final = Path(__file__).resolve().parent
@@ -68,6 +70,8 @@ def render_text(event: Event, language: str, zone: ZoneInfo) -> Text | None:
     The late form has the movement's own time, in `zone`, and no balance: it would not be the newest
     that the customer has been told. Raises BadEvent when the event's data cannot be told.
     """
+    if language not in LANGUAGES:
+        raise BadEvent(f"NI does not speak {language!r}")
     key = _key(event)
     account, currency = event.subject, event.data.get("currency")
     if not account or not isinstance(currency, str):
@@ -116,13 +120,15 @@ def _local(time: str, zone: ZoneInfo) -> str:
 
 
 def event_time(time: str) -> datetime:
-    """The instant of an event. Raises BadEvent when it is no instant with an offset."""
+    """The instant of an event. Raises BadEvent when it is no instant with an offset of our days."""
     try:
         instant = datetime.fromisoformat(time)
     except ValueError as error:
         raise BadEvent(f"time {error}") from error
     if instant.tzinfo is None:
         raise BadEvent("time has no offset")
+    if not YEAR_MIN <= instant.year <= YEAR_MAX:  # at the ends no other zone has such a time
+        raise BadEvent(f"time is in the year {instant.year}")
     return instant
 
 

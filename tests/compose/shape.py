@@ -35,6 +35,17 @@ def ours() -> dict[str, dict[str, Any]]:
     return {name: service for name, service in services().items() if "build" in service}
 
 
+def secrets_of(service: dict[str, Any]) -> dict[str, int]:
+    """A container's secrets with the mode of their files."""
+    return {one["source"]: one["mode"] for one in service.get("secrets", ())}
+
+
+def seconds(duration: str) -> int:
+    """A duration such as 30s."""
+    assert duration.endswith("s"), duration
+    return int(duration.removesuffix("s"))
+
+
 def variables(value: object) -> list[re.Match[str]]:
     """Every use of a variable of the environment in `value`, whatever it is made of."""
     if isinstance(value, dict):

@@ -25,6 +25,8 @@ from tests.compose.shape import (
     health,
     ours,
     sample_environment,
+    seconds,
+    secrets_of,
     services,
     variables,
 )
@@ -33,6 +35,8 @@ from workers.__main__ import WORKERS
 DOORS: Final = {"postgres": 5432, "valkey": 6379, "rabbitmq": 5672}
 IMAGES: Final = {"postgres": "postgres:18", "valkey": "valkey/valkey:8", "rabbitmq": "rabbitmq:4"}
 SECRET: Final = re.compile(r"PASSWORD|TOKEN|SECRET|_PASS$")
+CLOSING_S: Final = 5
+"""Time for a worker to close its connections."""
 _COPY: Final = re.compile(r"^COPY (?!--from)(?P<from>.+) \S+$", re.MULTILINE)
 
 
@@ -207,10 +211,41 @@ def test_secret_files_are_given_to_those_who_read_them() -> None:
         mounted = str(service.get("volumes", ""))
         for script in re.findall(r"\./(\S+?):", mounted):
             named |= set(re.findall(r"/run/secrets/(\w+)", (ROOT / script).read_text()))
-        assert named == set(service.get("secrets", ())), name
-    assert {name for one in services().values() for name in one.get("secrets", ())} == set(
-        compose()["secrets"]
-    )
+        assert named == set(secrets_of(service)), name
+    given = {name for one in services().values() for name in secrets_of(one)}
+    assert given == set(compose()["secrets"])
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_secrets_can_be_copied_and_read(name: str) -> None:
+    """docker compose copies what comes from the environment into the container's root, before the
+    container's own user reads it."""
+    service = services()[name]
+    copied = {
+        secret: mode
+        for secret, mode in secrets_of(service).items()
+        if "environment" in compose()["secrets"][secret]
+    }
+    assert not (copied and service.get("read_only")), name
+    assert set(copied.values()) <= {0o444}, copied
+
+
+def test_what_is_under_way_may_end() -> None:
+    """docker compose kills a container 10 s after it was asked to end, unless told otherwise."""
+    settings = Settings()
+    longest_s = {
+        "sms": settings.sms_timeout_ms // 1000,
+        "packets": settings.unload_timeout_s,
+    }
+    for name, one_s in longest_s.items():
+        assert seconds(ours()[name]["stop_grace_period"]) >= one_s + CLOSING_S, name
+
+
+def test_refused_debits_can_be_told() -> None:
+    """Whoever decides tells of them."""
+    for value in ("true", "false"):
+        given = environment_of(ours()["api"], sample_environment() | {"NI_REFUSED_EVENTS": value})
+        assert given["NI_REFUSED_EVENTS"] == value
 
 
 def test_paths_exist() -> None:

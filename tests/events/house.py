@@ -24,6 +24,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _HERE: Final = Path(__file__).parent
 WRITE: Final = (_HERE / "write_events.sql").read_text()
 WAITING: Final = "select count(*) from ni.outbox"
+WAITING_OF: Final = f"{WAITING} where account = any ($1)"
 LIMIT_S: Final = 40.0
 STOP_S: Final = 10.0
 QUIET_S: Final = 0.1
@@ -206,6 +207,14 @@ def first_deliveries(events: Iterable[Event]) -> dict[str, list[int]]:
         if event.id not in seen and event.subject is not None:
             seen.add(event.id)
             found[event.subject].append(event.data["sequence"])
+    return dict(found)
+
+
+def first_read(rows: Iterable[asyncpg.Record]) -> dict[str, list[int]]:
+    """The sequences of each account in the order in which rows of the outbox came."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        found[row["account"]].append(row["sequence"])
     return dict(found)
 
 

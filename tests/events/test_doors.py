@@ -145,6 +145,42 @@ async def test_a_retry_comes_later_and_holds_up_nobody(door: Door, teller: Telle
 
 
 @DOORS
+async def test_a_retry_that_is_due_comes_beside_what_is_in_hand(door: Door, teller: Teller) -> None:
+    """And beside fresh ones: it was in the hands of no consumer that died."""
+    async with door.consume("ni.test", prefetch=9) as deliveries:
+        await begin(teller, deliveries)
+        await teller.tell(["A", "HELD"])
+        first, held = await take(deliveries, 2)
+        await first.retry(0.2)
+        await asyncio.sleep(0.5)
+        await teller.tell(["B", "C"])
+        came = await take(deliveries, 3)
+        assert {parse(one.event_body).subject for one in came} == {"A", "B", "C"}
+        for one in (*came, held):
+            await one.ack()
+
+
+@pytest.mark.parametrize("kind", ["embedded"])
+async def test_what_a_restart_leaves_comes_one_by_one_without_a_pause(
+    door: Door, settings: Settings, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    await teller.tell(["A"] * 10)
+    await until_empty(owner)
+    slow = open_door(settings.model_copy(update={"event_poll_ms": 1_000, "event_lease_s": 30}))
+    async with slow.consume("ni.test", prefetch=9) as deliveries:
+        held = await take(deliveries, 9)
+        await held[0].retry(60)
+    began = asyncio.get_running_loop().time()
+    async with slow.consume("ni.test", prefetch=9) as deliveries:
+        again = await take_and_end(deliveries, 9)
+    assert sequences(again) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert [one.attempt for one in again] == [2] * 8 + [1]
+    assert asyncio.get_running_loop().time() - began < 4
+    left = await owner.fetch("select attempt, due_at > now() as later from ni.event_delivery")
+    assert [tuple(row) for row in left] == [(1, True)], "what was given back for later is no orphan"
+
+
+@DOORS
 async def test_what_is_delivered_too_often_is_put_aside(
     door: Door, teller: Teller, kind: str, settings: Settings, owner: asyncpg.Connection
 ) -> None:
@@ -238,12 +274,33 @@ async def test_what_a_killed_consumer_had_comes_before_later_events(
     holder = uuid4()
     opened = await owner.fetchval(OPEN, "ni.test", "^.*$", False, 100, holder, 1)
     assert opened == "mine"
-    killed = await owner.fetch(TAKE, "ni.test", holder, UUID(int=0), 2, 60, 3)
+    killed = await owner.fetch(TAKE, "ni.test", holder, UUID(int=0), 2, 60, 3, True)
     assert len(killed) == 2
     async with door.consume("ni.test", prefetch=9) as deliveries:
-        assert sequences(await take(deliveries, 6)) == [1, 2, 3, 4, 5, 6]
+        assert sequences(await take_and_end(deliveries, 6)) == [1, 2, 3, 4, 5, 6]
     with pytest.raises(asyncpg.PostgresError, match="another consumer"):
-        await owner.fetch(TAKE, "ni.test", holder, UUID(int=0), 2, 60, 3)
+        await owner.fetch(TAKE, "ni.test", holder, UUID(int=0), 2, 60, 3, True)
+
+
+@pytest.mark.parametrize("kind", ["embedded"])
+async def test_what_kills_its_consumer_is_put_aside_alone(
+    door: Door, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    """What else its consumer had in hand does not share its fate. RabbitMQ: `test_poison`."""
+    await teller.tell(["A", "B", "KILLER", "C", "D", "E"])
+    await until_empty(owner)
+    done: list[str | None] = []
+    for _ in range(5):
+        async with door.consume("ni.test", prefetch=9) as deliveries:
+            while len(done) < 5:
+                (delivery,) = await take(deliveries, 1)
+                if (subject := parse(delivery.event_body).subject) == "KILLER":
+                    break
+                done.append(subject)
+                await delivery.ack()
+    assert done == ["A", "B", "C", "D", "E"]
+    dead = await owner.fetch("select body from ni.event_dead")
+    assert [parse(row["body"]).subject for row in dead] == ["KILLER"]
 
 
 @DOORS

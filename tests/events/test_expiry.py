@@ -76,6 +76,26 @@ def _soon() -> datetime:
     return utc_now() + timedelta(milliseconds=500)
 
 
+async def test_the_housekeeper_outlives_a_table_that_is_locked(
+    database: Database, owner: asyncpg.Connection
+) -> None:
+    """As a deploy's changes lock one: longer than a session waits for a lock."""
+    stop = asyncio.Event()
+    async with open_world(database) as world:
+        (name,) = await world.open()
+        made(await world.engine.submit(hold(name, 4, expires_at=_soon())))
+        async with owner.transaction():
+            await owner.execute("lock table ni.hold")
+            working = asyncio.create_task(housekeeping.run(world.settings, stop))
+            await asyncio.sleep(5 * world.settings.lock_timeout_ms / 1000)
+            assert not working.done()
+        async with asyncio.timeout(20):
+            while await owner.fetchval("select count(*) from ni.hold where status = 'active'"):
+                await asyncio.sleep(0.05)
+        stop.set()
+        await working
+
+
 async def test_the_housekeeper_outlives_a_database_that_goes_away(
     database: Database, owner: asyncpg.Connection
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import asyncpg
@@ -12,7 +13,15 @@ from ni.amqp import FENCE, Broker
 from ni.errors import Unavailable
 from ni.relay_lease import Lease
 from ni.settings import Settings
-from tests.events.house import WAITING, RelayProcess, Taker, Teller, assert_complete, until_empty
+from tests.events.house import (
+    WAITING,
+    RelayProcess,
+    Taker,
+    Teller,
+    assert_complete,
+    until,
+    until_empty,
+)
 from tests.support.broker import VirtualHost
 from tests.support.databases import Database
 
@@ -34,6 +43,25 @@ async def test_no_relay_publishes_while_the_connection_of_another_lives(
     await until_empty(owner)
     taker.take_all(5)
     assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_a_relay_that_waits_for_the_fence_says_so_and_can_be_stopped(
+    amqp: VirtualHost, new_relay: Callable[..., RelayProcess]
+) -> None:
+    """The connection of a dead relay is gone after three heartbeats; who waits longer says so."""
+    other = await Broker.open(Settings(amqp_url=amqp.url), "another relay")
+    door = await other.channel()
+    await door.answer(door.channel.queue_declare, queue=FENCE, exclusive=True)
+    relay = new_relay(amqp_heartbeat_s="1", relay_backoff_max_s="1").start()
+    await relay.until_logged("relay_waits_for_the_other_connection")
+    began = time.monotonic()
+    assert "relay_kept_from_publishing" not in relay.log()
+    await until(lambda: relay.log().count("relay_kept_from_publishing") >= 2, relay.log)
+    assert time.monotonic() - began > 3
+    assert relay.process is not None
+    relay.process.terminate()
+    assert await asyncio.to_thread(relay.process.wait, 8) == 0, relay.log()
+    await other.close()
 
 
 async def test_a_lease_is_one_relays_and_ends_when_it_falls_silent(database: Database) -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from ni.database import close_pool, open_pool
-from ni.outbox import LAP_BYTES_MAX, TURN, Outbox, Row
+from ni.outbox import BEGINNING, LAP_BYTES_MAX, LAPS, PAGE, TURN, Outbox, Row
 from ni.session import connected
 from ni.settings import Settings
 from tests.engine.world import debit, hold, made, open_world
@@ -27,6 +27,10 @@ INTO_A_PAST_LAP: Final = (Path(__file__).parent / "write_into_a_past_lap.sql").r
 NOW: Final = "select (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::int"
 COUNT_LAPS: Final = (Path(__file__).parent / "count_laps.sql").read_text()
 ASKED: Final = "select case when is_called then last_value + 1 else 0 end from ni.laps_asked"
+LOCKED: Final = (
+    "select count(*) from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock'"
+    " and relation in (select inhrelid from pg_inherits where inhparent = 'ni.outbox'::regclass)"
+)
 XID: Final = "select pg_current_xact_id()"
 
 
@@ -55,7 +59,8 @@ async def test_it_does_not_grow_with_the_events_that_pass(
                 await teller.tell(accounts)
                 outbox.start_over()
                 assert await deliver(outbox) == len(accounts)
-                await outbox.turn()
+                for lap in range(LAPS):
+                    await outbox.turn(lap)
                 sizes.append(await owner.fetchval(SIZE))
         assert max(sizes[2:]) <= 1.2 * max(sizes[:2]), sizes
     finally:
@@ -89,10 +94,10 @@ async def test_a_lap_that_somebody_writes_in_is_left(
         rows = teller.rows(["SLOW"])
         await teller.write(rows, slow)
         await slow.execute("update ni.outbox set lap = $1", lap)
-        assert await owner.fetchval(TURN, 0, 1000) in (0, 1)
+        assert not await owner.fetchval(TURN, lap, 0, 1000)
         await transaction.commit()
     assert await owner.fetchval("select count(*) from ni.outbox") == 1
-    assert await owner.fetchval(TURN, 0, 1000) >= 1
+    assert await owner.fetchval(TURN, lap, 0, 1000)
     moved = await owner.fetchrow("select event_id, lap, account from ni.outbox")
     assert moved is not None
     assert (moved["event_id"], moved["lap"], moved["account"]) == (rows[0][1], 8, "SLOW")
@@ -104,13 +109,57 @@ async def _fill_and_empty(teller: Teller, owner: asyncpg.Connection) -> None:
 
 
 async def test_what_many_wait_for_is_not_moved(teller: Teller, owner: asyncpg.Connection) -> None:
+    """Nor is the lap locked for a look at it."""
     await teller.tell(["A"] * 20)
     await owner.execute(PUT_BACK)
-    assert await owner.fetchval(TURN, 0, 19) == 0
+    lap = await owner.fetchval("select min(lap) from ni.outbox")
+    async with owner.transaction():
+        assert not await owner.fetchval(TURN, lap, 0, 19)
+        assert await owner.fetchval(LOCKED) == 0
     assert await owner.fetchval("select count(*) from ni.outbox where lap < 8") == 20
-    assert await owner.fetchval(TURN, 0, 20) == 1
+    async with owner.transaction():
+        assert await owner.fetchval(TURN, lap, 0, 20)
+        assert await owner.fetchval(LOCKED) == 1
     assert await owner.fetchval("select count(*) from ni.outbox where lap = 8") == 20
-    assert await owner.fetchval(TURN, LAP_BYTES_MAX, 20) == 0
+    assert not await owner.fetchval(TURN, lap, LAP_BYTES_MAX, 20)
+
+
+async def test_the_laps_that_are_written_are_never_emptied(
+    teller: Teller, owner: asyncpg.Connection
+) -> None:
+    await teller.tell(["A"])
+    for lap in range(-1, 10):
+        now = await owner.fetchval(NOW)
+        emptied = await owner.fetchval(TURN, lap, -1, 0)
+        if now == await owner.fetchval(NOW):
+            assert emptied == (lap in range(8) and lap not in (now, (now + 1) % 8)), (lap, now)
+
+
+async def test_what_waits_for_a_lap_that_is_locked_waits_on(
+    database: Database, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    """Longer than a session waits for a lock: a page, and the end of what was delivered."""
+    settings = Settings(database_url=database.engine_dsn)
+    pool = await open_pool(settings, "day", 1)
+    try:
+        outbox = Outbox(pool, settings, 1)
+        await teller.tell(["A"])
+        async with connected(database.owner_dsn) as locking:
+            for work in (outbox.page(10), outbox.remove(await _all(owner))):
+                async with locking.transaction():
+                    await locking.execute("lock table ni.outbox")
+                    working = asyncio.create_task(work)
+                    await asyncio.sleep(3 * settings.lock_timeout_ms / 1000)
+                    assert not working.done()
+                await working
+        assert await owner.fetchval("select count(*) from ni.outbox") == 0
+    finally:
+        await close_pool(pool)
+
+
+async def _all(owner: asyncpg.Connection) -> list[Row]:
+    page = await owner.fetch(PAGE, [0], [BEGINNING], [10], [10], [])
+    return list(page)
 
 
 async def test_what_was_moved_after_it_was_read_is_taken_out(

@@ -40,11 +40,15 @@ async def test_a_page_walks_the_key(session: asyncpg.Connection, analysed: bool)
     if analysed:
         await session.execute("analyze")
     plans = Plans(session)
-    await session.fetch(PAGE, [0], [BEGINNING], 10)
+    await session.fetch(PAGE, [0], [BEGINNING], [10], [20], ["A", "B"])
     found = scans(plans)
     check(found, LAPS, "bucket", "event_id")
     assert found.keys() >= LAPS
-    assert all(node["Node Type"] != "Sort" for _, node in plans.nodes()), "a page is not sorted"
+    nodes = [node for _, node in plans.nodes()]
+    assert all("Sort" not in node["Node Type"] for node in nodes), "a page is not sorted"
+    filters = [node["Filter"] for node in nodes if "account" in node.get("Filter", "")]
+    assert filters, "accounts are left out"
+    assert all("hashed SubPlan" in words for words in filters), filters
 
 
 async def test_events_are_removed_by_key_in_one_lap(session: asyncpg.Connection) -> None:
@@ -61,8 +65,8 @@ async def test_queues_are_walked_by_key(session: asyncpg.Connection) -> None:
     assert await session.fetchval(OPEN, "q", ".*", False, 9, holder, 60) == "mine"
     plans = Plans(session)
     await session.fetchval(DELIVER, 0, 0, [BEGINNING], ["t"], [b"x"])
-    await session.fetch(TAKE, "q", holder, BEGINNING, 5, 60, 3)
-    for statement, rest in ((END, ()), (DELAY, (5,)), (BURY, ("why",))):
+    await session.fetch(TAKE, "q", holder, BEGINNING, 5, 60, 3, True)
+    for statement, rest in ((END, ()), (DELAY, (5, None)), (BURY, ("why",))):
         await session.fetchval(statement, "q", [BEGINNING], *rest)
     found = scans(plans)
     check(found, {"event_delivery"}, "bucket", "queue", "event_id")

@@ -11,19 +11,17 @@ from collections.abc import Callable
 import asyncpg
 import pytest
 
-from ni.database import close_pool, open_pool
 from ni.events import parse
-from ni.outbox import Outbox
 from ni.session import connected
-from ni.settings import Settings
 from tests.events.house import (
+    LIMIT_S,
     WAITING,
+    WAITING_OF,
     RelayProcess,
     Taker,
     Teller,
     assert_complete,
     first_deliveries,
-    now_us,
     until,
     until_empty,
 )
@@ -161,12 +159,16 @@ async def test_what_nobody_takes_stays_and_raises_an_alarm(
     assert assert_complete(taker.bodies, teller) == 0
 
 
+@pytest.mark.parametrize("page", ["1000", "2"])
 async def test_bindings_that_come_and_go_change_no_accounts_order(
     amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
-    new_relay: Callable[..., RelayProcess],
+    new_relay: Callable[..., RelayProcess], page: str,
 ) -> None:  # fmt: skip
-    """While one event of an account may come back, its next one is not sent."""
-    relay = new_relay(relay_scan_s="1").start()
+    """While one event of an account may come back, its next one is not sent.
+
+    With pages of two rows most of both accounts is parked.
+    """
+    relay = new_relay(relay_scan_s="1", relay_page=page).start()
     await relay.until_logged("relay_works")
     stop = asyncio.Event()
 
@@ -187,6 +189,87 @@ async def test_bindings_that_come_and_go_change_no_accounts_order(
     assert "relay_unroutable" in relay.log(), "nothing came back, so nothing was tested"
 
 
+async def test_what_nobody_takes_is_told_while_much_else_is_read(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """The alarm waits for no end of the outbox, and comes not with every event."""
+    amqp.delete_bindings("ni.events", taker.queue)
+    amqp.bind("ni.events", taker.queue, "ni.posting.*")
+    teller.kind = "ni.hold.placed"
+    await teller.tell([f"STUCK{number}" for number in range(50)])
+    teller.kind = "ni.posting.created"
+    await teller.tell([f"CZ{number:04}" for number in range(2000)] * 6)
+    relay = new_relay(relay_page="20", relay_window="20", log_level="info").start()
+    await relay.until_logged("relay_unroutable")
+    assert await owner.fetchval(WAITING) > 3_000, "that was at the end"
+    while await owner.fetchval(WAITING) > 50:
+        await asyncio.sleep(0.1)
+    assert relay.log().count("relay_unroutable") < 20
+    amqp.bind("ni.events", taker.queue, "ni.#")
+    await until_empty(owner)
+    await relay.until_logged("relay_routable_again")
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_a_relay_that_cannot_empty_laps_delivers_all_the_same(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    await owner.execute("revoke execute on function ni.turn_outbox_v1 from ni_engine")
+    relay = new_relay().start()
+    await relay.until_logged("relay_lap_not_emptied")
+    await teller.tell(ACCOUNTS)
+    await until_empty(owner)
+    assert relay.log().count("relay_publishes") == 1, relay.log()
+    assert "relay_waits" not in relay.log()
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_what_nobody_took_is_given_out_again_whole(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """Also what was read already when the relay gave up trying."""
+    amqp.delete_bindings("ni.events", taker.queue)
+    await teller.tell([f"CZ{number:04}" for number in range(300)] * 5)
+    relay = new_relay(relay_scan_s="2").start()
+    await relay.until_logged("relay_unroutable")
+    amqp.bind("ni.events", taker.queue, "ni.#")
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_a_hot_account_holds_up_no_other(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    """However much of it waits in front of them."""
+    await teller.tell(["HOT", "HOT2"] * 2000)
+    await teller.tell(ACCOUNTS * 2)
+    new_relay(relay_page="100", relay_window="50").start()
+    deadline = time.monotonic() + LIMIT_S
+    while await owner.fetchval(WAITING_OF, ACCOUNTS):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert await owner.fetchval(WAITING_OF, ["HOT", "HOT2"]) > 2000
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_many_hot_accounts_that_are_parked_are_done_in_order_and_soon(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    """More of them than the relay reads ahead: nearly all that they have stays in the outbox."""
+    await teller.tell([f"CZ{number:04}" for number in range(500)] * 40)
+    new_relay(relay_page="10").start()
+    await until_empty(owner, 60)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+
+
 async def test_what_the_broker_refuses_stays_in_order(
     amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller,
     new_relay: Callable[..., RelayProcess],
@@ -200,21 +283,3 @@ async def test_what_the_broker_refuses_stays_in_order(
         await until(lambda: small.take() > -1 and len(small.bodies) >= 300, relay.log)
         await until_empty(owner)
         assert assert_complete(small.bodies, teller) == 0
-
-
-async def test_a_clock_that_goes_back_loses_nothing(database: Database, teller: Teller) -> None:
-    """New ids are then below the floor: the outbox is read from its start at once."""
-    set_clock = "create or replace function ni.clock() returns timestamptz language sql volatile as"
-    await teller.owner.execute(f"{set_clock} 'select clock_timestamp()'")
-    pool = await open_pool(Settings(database_url=database.engine_dsn), "day", 1)
-    try:
-        outbox = Outbox(pool, Settings(), 1)
-        outbox.start_over()
-        await teller.tell(["A"])
-        assert len(await outbox.page(100)) == 1
-        await teller.owner.execute(f"{set_clock} $$select clock_timestamp() - interval '1 hour'$$")
-        await teller.write(teller.rows(["A"], now_us() - 3_600_000_000))
-        assert await outbox.page(100) == []
-        assert [row["sequence"] for row in await outbox.page(100)] == [2]
-    finally:
-        await close_pool(pool)

@@ -63,8 +63,21 @@ async def test_subscriptions_come_and_go(ni: CliRunner, scene: Scene) -> None:
         (("list", "--status", "lost"), "waiting, sent, kept, dead"),
         (("list", "--account", "x"), "no account number"),
         (("retry", "--event", "x"), "no id of an event"),
+        (("retry", "--event", "01a20047-3ddb-751a-9f86-9ddd43be0000"), "is not tried again"),
+        (("retry", "--old"), "name the event"),
     ],
-    ids=["account", "phone", "language", "types", "nobody", "status", "listed", "event"],
+    ids=[
+        "account",
+        "phone",
+        "language",
+        "types",
+        "nobody",
+        "status",
+        "listed",
+        "event",
+        "unknown",
+        "old",
+    ],
 )
 async def test_what_is_wrong_is_said(
     ni: CliRunner, scene: Scene, words: tuple[str, ...], complaint: str
@@ -107,7 +120,8 @@ async def test_dead_texts_are_tried_again_as_they_were(ni: CliRunner, scene: Sce
     assert await scene.store.lease(0, 5) == []
     assert said(ni, "retry", "--event", events[0].id) == "1 texts are tried again\n"
     [again] = await scene.store.lease(0, 5)
-    assert (again.event_id, again.tries) == (UUID(events[0].id), 1)
+    # The pauses begin anew; that it has been tried is not forgotten.
+    assert (again.event_id, again.tries, again.failures) == (UUID(events[0].id), 2, 1)
     assert again.text == texts[again.event_id]
     assert said(ni, "retry") == "1 texts are tried again\n"
     assert said(ni, "retry") == "0 texts are tried again\n"

@@ -195,6 +195,20 @@ def test_what_cannot_be_told_is_no_event(data: dict[str, Any]) -> None:
         render_text(make_event(ACCOUNT, 7, **data), "en", UTC_ZONE)
 
 
+@pytest.mark.parametrize("language", ["de", "EN", "", "../en"])
+def test_a_language_that_ni_does_not_speak_is_no_fault_of_the_disk(language: str) -> None:
+    with pytest.raises(BadEvent, match="does not speak"):
+        render_text(make_event(ACCOUNT, 7), language, UTC_ZONE)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1999-12-31T23:59:59Z"]
+)
+def test_a_time_at_the_end_of_all_years_is_none(time: str) -> None:
+    with pytest.raises(BadEvent, match="year"):
+        texts.event_time(time)
+
+
 def test_nobody_is_told_of_other_types() -> None:
     with pytest.raises(BadEvent):
         render_text(make_event(ACCOUNT, 7, kind="ni.posting.booked"), "en", UTC_ZONE)

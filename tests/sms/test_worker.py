@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from ni.amqp import Broker
 from ni.errors import NiError
 from ni.session import connected
 from ni.settings import Settings
@@ -50,6 +52,18 @@ def test_the_process_says_what_it_lacks(home: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("ni: the notifier has a role of its own")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://ni:Xy3/abc@rabbit/ni", "amqp://ni:Xy3@[rabbit/ni", "amqp://ni:Xy3@rabbit:Xy3/ni",
+     "Xy3://ni:Xy3@rabbit/ni"],
+)  # fmt: skip
+async def test_an_address_that_is_none_is_not_told(url: str) -> None:
+    """A password that was not written as an address has it looks like a port."""
+    with pytest.raises(NiError, match="NI_AMQP_URL") as caught:
+        await Broker.open(Settings(amqp_url=url), "ni test")
+    assert "Xy3" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_it_survives_the_loss_of_its_sessions(

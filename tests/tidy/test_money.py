@@ -47,7 +47,9 @@ MEASURING: Final = frozenset(
         "ni/rest_client.py",  # the time an answer took
         "ni/sms/gateway.py",  # the time a try may take
         "ni/sms/health.py",  # pauses of everybody
-        "ni/sms/inbox.py",  # when it was asked for room
+        "ni/sms/inbox.py",  # pauses before a call is made again
+        "ni/sms/room.py",  # when texts were counted
+        "ni/sms/scans.py",  # when all were looked through
         "ni/sms/sender.py",  # pauses between looks
         "ni/sms/store.py",  # time-outs of connections
         "ni/retries.py",  # pauses between tries

@@ -36,6 +36,8 @@ class Auditor:
         self.declares.set()
         self.bound = threading.Event()
         self.first: dict[str, bytes] = {}
+        self.newest = ""
+        """The greatest id that has come: ids begin with the instant of what they tell."""
         self.copies = 0
         self.faults: list[str] = []
         self._sequences: defaultdict[str, int] = defaultdict(int)
@@ -119,6 +121,7 @@ class Auditor:
                 self.faults.append(f"{identifier}: came again as {body!r}, first as {known!r}")
             return
         self.first[identifier] = body
+        self.newest = max(self.newest, identifier)
         account, sequence = document["data"]["account"], document["data"]["sequence"]
         if sequence is None:
             return

@@ -57,9 +57,16 @@ async def crash_consumer(events: EventBench, crashes: int = CRASHES) -> int:
         process.kill()
         process.wait()
         events.world.delete_queue(queue)
-    if aside - {victim}:
-        raise UnaccountedError(f"{len(aside)} events were put aside, the consumer died of one")
+    check_aside(aside, victim)
     return died
+
+
+def check_aside(aside: set[str], victim: str) -> None:
+    """The event of which the consumer died was put aside, and no other. Raises UnaccountedError."""
+    if aside != {victim}:
+        others = len(aside - {victim})
+        missing = "" if victim in aside else ", the one that the consumer died of not"
+        raise UnaccountedError(f"{others} other events were put aside{missing}")
 
 
 def started(

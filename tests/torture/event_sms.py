@@ -1,8 +1,8 @@
 """Rounds of bad luck for texts: the notifier, its gateway, the relay, the broker; copies of events.
 
 The gateway is an HTTP server of the test's own that fails in many ways. What it got is compared
-with what was committed: each event once by its id, the same text each time, an account's texts in
-its order.
+with what was committed: each event once by its id, the same text each time, to its customer, with
+its account and its amounts, and an account's texts in its order.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -40,11 +41,21 @@ from tests.torture.event_bench import (
     until,
 )
 from tests.torture.event_rounds import publish
-from tests.torture.load import account
+from tests.torture.load import ACCOUNTS, account
 
 QUEUE: Final = "ni.sms"
-SUBSCRIBED: Final = tuple(account(number) for number in range(3))
+SUBSCRIBED: Final = tuple(account(number) for number in range(ACCOUNTS))
+CONNECTIONS: Final = 4
+"""Of one notifier: fewer than there are accounts, so that these wait for each other's turns."""
 LANGUAGES: Final = ("en", "ja", "ru")
+AMOUNTS: Final = {
+    "en": r"-?CZK [\d,]+\.\d\d",
+    "ja": r"-?CZK\u00a0[\d,]+\.\d\d",
+    "ru": r"-?[\d\u00a0]+,\d\d\u00a0CZK",
+}
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
+WANTED_MIN: Final = 20
+"""With fewer texts nothing is shown."""
 TELLABLE: Final = (
     "ni.hold.placed", "ni.hold.adjusted", "ni.hold.captured", "ni.hold.released",
     "ni.hold.expired", "ni.posting.created", "ni.posting.cancelled",
@@ -79,41 +90,68 @@ class SmsBench:
                 raise UnaccountedError(f"{len(got)} of {len(wanted)} texts were sent: {logs}")
             await asyncio.sleep(0.2)
         faults = compared(wanted, self.gateway)
+        if len(wanted) < WANTED_MIN:
+            faults.append(f"only {len(wanted)} texts were wanted")
         if faults:
             raise UnaccountedError("; ".join(faults[:5]))
         self.texts = len(wanted)
 
-    async def _wanted(self) -> dict[str, tuple[str, int]]:
-        """Account and sequence of every event of which a text must have gone out."""
+    async def _wanted(self) -> dict[str, dict[str, Any]]:
+        """Every event of which a text must have gone out, by its id."""
         owner = await asyncpg.connect(self.events.servers.owner_dsn)
         try:
             rows = await owner.fetch(WANTED, list(SUBSCRIBED), list(TELLABLE))
         finally:
             await owner.close()
-        return {row["id"]: (row["account"], row["sequence"]) for row in rows}
+        return {row["id"]: dict(row) for row in rows}
 
 
-def compared(wanted: dict[str, tuple[str, int]], gateway: GatewayServer) -> list[str]:
+def compared(wanted: dict[str, dict[str, Any]], gateway: GatewayServer) -> list[str]:
     """What the gateway got and should not have, or got otherwise than it should."""
     order = list(dict.fromkeys(one.id for one in gateway.received))
     faults = [f"{identifier}: sent, and nobody wanted it" for identifier in order
               if identifier not in wanted]  # fmt: skip
     faults += [f"{identifier}: sent with another text or phone" for identifier in gateway.changed()]
+    faults += [wrong for one in gateway.received if one.id in wanted
+               for wrong in altered(wanted[one.id], one)]  # fmt: skip
     last: defaultdict[str, int] = defaultdict(int)
     for identifier in order:
-        name, sequence = wanted.get(identifier, ("", 0))
-        if sequence and sequence < last[name]:
+        if identifier not in wanted:
+            continue
+        name, sequence = wanted[identifier]["account"], wanted[identifier]["sequence"]
+        if sequence < last[name]:
             faults.append(f"{name}: the text of {sequence} went out after that of {last[name]}")
         last[name] = max(last[name], sequence)
-    phones = {one.to for one in gateway.received}
-    if not phones <= {phone(number) for number in range(len(SUBSCRIBED))}:
-        faults.append(f"sent to {phones}")
     return faults
+
+
+def altered(event: dict[str, Any], got: Received) -> list[str]:
+    """In what a text differs from its event. What renders texts is asked nothing.
+
+    One that came after a later one has a time, and no balance.
+    """
+    number = SUBSCRIBED.index(event["account"])
+    said = re.findall(AMOUNTS[language(number)], got.text)
+    minor = [int(re.sub(r"[^\d-]", "", amount)) for amount in said]
+    late = TIME.search(got.text) is not None
+    expected = [event["amount"]] if late else [event["amount"], event["available_after"]]
+    mask = f"*{event['account'][-4:]}"
+    wrong = {
+        f"sent to {got.to}": got.to != phone(number),
+        f"is about another account than {mask}": re.findall(r"\*\S{4}", got.text) != [mask],
+        f"says {minor}, not {expected}": minor != expected,
+    }
+    return [f"{got.id}: {told}" for told, holds in wrong.items() if holds]
 
 
 def phone(number: int) -> str:
     """Whose texts are about the account of this number."""
-    return f"+42060000000{number}"
+    return f"+4206000000{number:02}"
+
+
+def language(number: int) -> str:
+    """In which language they are."""
+    return LANGUAGES[number % len(LANGUAGES)]
 
 
 def unreliable(draw: random.Random, every: float) -> Behaviour:
@@ -137,13 +175,14 @@ async def sms_bench(home: Path, buckets: int = 1) -> AsyncIterator[SmsBench]:
     async with event_bench(home, buckets) as events, gateway_server() as gateway:
         owner = await asyncpg.connect(events.servers.owner_dsn)
         for number, name in enumerate(SUBSCRIBED):
-            await subscribe(owner, name, phone(number), LANGUAGES[number])
+            await subscribe(owner, name, phone(number), language(number))
         await owner.close()
         environment = {
             "NI_SMS_DATABASE_URL": events.bench.postgres.dsn("ni_sms"),
             "NI_AMQP_URL": events.world.url,
             "NI_SMS_GATEWAY_URL": gateway.url,
             "NI_SMS_TIMEOUT_MS": str(TIMEOUT_MS),
+            "NI_SMS_CONNECTIONS": str(CONNECTIONS),
             "NI_SMS_PAUSE_MS": "50",
             "NI_SMS_PAUSE_MAX_S": "1",
             "NI_SMS_FAILURES_MAX": "100000",

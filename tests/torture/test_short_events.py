@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.torture.account_for import UnaccountedError
 from tests.torture.event_bench import event_bench
+from tests.torture.event_crashes import check_aside
 from tests.torture.event_rounds import (
+    AFTER_MS,
     COPIES,
     TAKEOVER_SECONDS,
     delete_binding,
     kill_broker,
     kill_relay,
+    least_id,
     low_id_open,
     raise_disk_alarm,
     send_copies,
+    took_over,
 )
+
+
+async def test_what_a_dead_relay_had_published_is_no_takeover() -> None:
+    """An event has come when it is younger than the kill."""
+    came = [str(least_id(time.time_ns() // 1_000_000 + AFTER_MS // 2))]
+    with pytest.raises(UnaccountedError, match="nobody took over"):
+        await took_over(lambda: came[-1], str, 0.3)
+    looking = asyncio.create_task(took_over(lambda: came[-1], str))
+    await asyncio.sleep(0.3)
+    came.append(str(least_id(time.time_ns() // 1_000_000)))
+    assert (await looking).seconds >= 0.3
+
+
+def test_of_a_consumer_that_dies_one_event_is_put_aside() -> None:
+    check_aside({"victim"}, "victim")
+    for wrong in (set[str](), {"other"}, {"victim", "other"}):
+        with pytest.raises(UnaccountedError):
+            check_aside(wrong, "victim")
 
 
 @pytest.mark.timeout(240)
@@ -36,7 +60,7 @@ async def test_events_survive(home: Path) -> None:
         await send_copies(events, draw)
         await events.count()
         assert events.events > 500
-        assert max(events.takeovers_s) < TAKEOVER_SECONDS
+        assert max(one.own_s for one in events.takeovers) < TAKEOVER_SECONDS, events.takeovers
         assert events.auditor.copies >= COPIES
         # What is counted is looked at: an event that never came is found.
         events.auditor.first.popitem()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.torture.event_sms import kill_notifier, repeat_events, sms_bench, sto
 
 @pytest.mark.timeout(240)
 async def test_texts_survive(home: Path) -> None:
-    """A text an event, once by its id, the same each time, in its account's order."""
+    """A text an event, once by its id, the same each time, to whom and with what it should, in its
+    account's order."""
     draw = random.Random()
     async with sms_bench(home, 8) as sms:
         await kill_notifier(sms, draw)
@@ -25,6 +27,16 @@ async def test_texts_survive(home: Path) -> None:
         assert sms.texts > 50
         # What is counted is looked at: a text that nobody wanted is found.
         one = sms.gateway.received[0]
-        sms.gateway.received.append(type(one)("x", one.to, one.text, one.headers, one.at))
-        with pytest.raises(UnaccountedError, match="nobody wanted"):
-            await sms.count()
+        wrong = {
+            "nobody wanted": replace(one, id="x"),
+            "another text or phone": replace(one, text=f"{one.text}!"),
+            "sent to": replace(one, to="+420700000000"),
+            "another account": replace(one, text=one.text.replace("*", "*1")),
+            "says": replace(one, text=2 * one.text),
+        }
+        for complaint, received in wrong.items():
+            sms.gateway.received.append(received)
+            with pytest.raises(UnaccountedError, match=complaint):
+                await sms.count()
+            sms.gateway.received.pop()
+        await sms.count()
