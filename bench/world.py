@@ -10,7 +10,6 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.machine import ROOT
 from bench.processes import BenchError, child, free_port, in_time, tail, until_ready
 from bench.queries import query
 from ni.clients import add_client

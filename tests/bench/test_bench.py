@@ -20,6 +20,7 @@ from bench.load_requests import account_name, request_maker
 from bench.load_spec import Kind, LoadResult, LoadSpec
 from bench.plan import MEASURES, QUICK, make_plan, parse_measures
 from bench.processes import BenchError
+from bench.steps import ROUND
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "bench", "--quick"]
@@ -72,7 +73,7 @@ async def test_a_run_that_fails_tells_what_it_has_measured(
     async def fail(_bench: object) -> None:
         raise BenchError("the day did not close")
 
-    monkeypatch.setattr(bench.__main__, "ROUND", bench.__main__.ROUND | {"g": fail})
+    monkeypatch.setattr(bench.__main__, "ROUND", ROUND | {"g": fail})
     plan = make_plan(quick=True, rounds=1, measures=frozenset("fg"))
     report, is_reached, failure = await bench.__main__.run(plan)
     assert (is_reached, failure) == (True, "the day did not close")
