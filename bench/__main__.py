@@ -30,18 +30,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def run(plan: Plan) -> tuple[str, bool]:
-    """Make one run; return its report and whether no bound was missed."""
+async def run(plan: Plan) -> tuple[str, bool, str]:
+    """Make one run; return its report, whether no bound was missed, and why it failed, or "".
+
+    A run that fails is not thrown away: its report has what was measured until then.
+    """
     started, load_before = time.monotonic(), machine.load_average()
-    async with open_world(with_ceiling="e" in plan.measures, accounts=plan.accounts) as world:
+    async with open_world(
+        with_ceiling="e" in plan.measures, accounts=plan.accounts, used_wal=not plan.is_quick
+    ) as world:
         bench = Bench(plan, world, say)
-        if plan.measures & NEEDS_API:
-            await _prepare(bench)
-        for number in range(1, plan.rounds + 1):
-            await _steps(bench, ROUND, f"round {number} of {plan.rounds}")
-        await _steps(bench, AFTERWARDS, "afterwards")
-        say("counting what was stored")
-        await bench.verify()
+        failure = await _measure(bench)
         where = Circumstances(
             date=f"{utc_now():%Y-%m-%d %H:%M} UTC",
             minutes=(time.monotonic() - started) / 60,
@@ -51,7 +50,23 @@ async def run(plan: Plan) -> tuple[str, bool]:
             settings=await _settings(world),
         )
     missed = [goal for goal in goals(plan) if goal.verdict(bench.figures) == "missed"]
-    return render(plan, bench.figures, where), not missed
+    return render(plan, bench.figures, where, failure), not missed, failure
+
+
+async def _measure(bench: Bench) -> str:
+    """All that the plan says; why it could not be done, or ""."""
+    rounds = bench.plan.rounds
+    try:
+        if bench.plan.measures & NEEDS_API:
+            await _prepare(bench)
+        for number in range(1, rounds + 1):
+            await _steps(bench, ROUND, f"round {number} of {rounds}")
+        await _steps(bench, AFTERWARDS, "afterwards")
+        say("counting what was stored")
+        await bench.verify()
+    except BenchError as error:
+        return str(error)
+    return ""
 
 
 async def _prepare(bench: Bench) -> None:
@@ -84,7 +99,7 @@ async def _settings(world: World) -> list[tuple[str, str, bool]]:
     return [(row["name"], row["value"], row["is_default"]) for row in rows]
 
 
-async def _interruptible(plan: Plan) -> tuple[str, bool]:
+async def _interruptible(plan: Plan) -> tuple[str, bool, str]:
     """Run, and on the first signal cancel: every child ends and every folder goes."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(run(plan))
@@ -107,7 +122,7 @@ def _arguments() -> argparse.Namespace:
         "--whole-nights", action="store_true",
         help="(switch), (locked) and (night) as long as the table says, which takes hours",
     )  # fmt: skip
-    names = "; ".join(f"{name}: {title}" for name, title in MEASURES.items())
+    names = "; ".join(f"{name}: {title}" for name, title in MEASURES.items()).replace("%", "%%")
     parser.add_argument("--only", type=parse_measures, help=f"a list such as a,b,e. {names}")
     parser.add_argument("--rounds", type=int, help="how many rounds (5; quick 1)")
     parser.add_argument("--output", type=Path, help="a file to write the report to as well")
@@ -123,7 +138,7 @@ def main() -> int:
         whole_nights=options.whole_nights,
     )  # fmt: skip
     try:
-        report, is_reached = asyncio.run(_interruptible(plan))
+        report, is_reached, failure = asyncio.run(_interruptible(plan))
     except (asyncio.CancelledError, KeyboardInterrupt):
         say("interrupted; everything that was started has been stopped")
         return INTERRUPTED
@@ -133,6 +148,9 @@ def main() -> int:
     print(report)
     if options.output:
         options.output.write_text(report)
+    if failure:
+        say(f"the run failed: {failure}")
+        return 1
     return 0 if is_reached or not options.strict else 1
 
 

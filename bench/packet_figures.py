@@ -1,6 +1,6 @@
 """What a run has found about packets, and the ratios made of it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 
@@ -23,11 +23,20 @@ class LockCount:
     """Samples in which there was a lock that must not be."""
     longest_gap_ms: float = 0.0
     """Between two samples: how long nobody looked."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """In how many samples there was which lock."""
+
+    @property
+    def told(self) -> str:
+        """Which locks there were, in words for the report; nothing when there were none."""
+        parts = [f"{kind}: {count:,}" for kind, count in sorted(self.kinds.items())]
+        return f" ({'; '.join(parts)})" if parts else ""
 
     def add(self, other: "LockCount") -> None:
         """Take in what another watch has counted."""
         self.samples += other.samples
         self.with_locks += other.with_locks
+        self.kinds += other.kinds
         self.longest_gap_ms = max(self.longest_gap_ms, other.longest_gap_ms)
 
 

@@ -42,7 +42,7 @@ def _beside(found: PacketFigures) -> str:
         f"(q) offered {found.offered:,.0f} debits a second, {plans.OFFERED_SHARE:.0%} of (a). The "
         f"packets beside them took {each} s. The locks were looked at {found.locks.samples:,} "
         f"times meanwhile, at most {found.locks.longest_gap_ms:.0f} ms apart; a decision waited "
-        f"for an unload in {found.locks.with_locks:,} of them."
+        f"for an unload in {found.locks.with_locks:,} of them{found.locks.told}."
     )
 
 

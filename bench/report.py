@@ -54,10 +54,14 @@ class Circumstances:
     """Name, value, whether it is the server's default."""
 
 
-def render(plan: Plan, figures: Figures, where: Circumstances) -> str:
-    """Return the whole report; the table that must be reached comes last."""
+def render(plan: Plan, figures: Figures, where: Circumstances, failure: str = "") -> str:
+    """Return the whole report; the table that must be reached comes last.
+
+    `failure` is why the run ended early, when nothing was counted afterwards.
+    """
     parts = [
         _heading(plan, where),
+        _failure(failure),
         _machine(where),
         _rates(plan, figures),
         _open_transaction(figures),
@@ -65,7 +69,7 @@ def render(plan: Plan, figures: Figures, where: Circumstances) -> str:
         packets_section(plan, figures.packets),
         events_section(figures.events),
         nights_section(plan, figures.nights),
-        _stored(figures),
+        "" if failure else _stored(figures),
         _goals(plan, figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -78,6 +82,15 @@ def _heading(plan: Plan, where: Circumstances) -> str:
         f"One run of {where.minutes:.1f} minutes, {plan.rounds} round(s), medians of the rounds; "
         f"{plan.accounts:,} customer accounts; one API process; load generator in its own process; "
         f"durable commits." + (quick if plan.is_quick else "")
+    )
+
+
+def _failure(failure: str) -> str:
+    if not failure:
+        return ""
+    return (
+        f"**The run failed: {failure.strip()}**\n\n"
+        "What had been measured stands below; what was stored has not been counted."
     )
 
 

@@ -55,16 +55,17 @@ async def _look_on(connection: asyncpg.Connection, look: Look, ended: asyncio.Ev
 
 @asynccontextmanager
 async def counting(dsn: str, name: str) -> AsyncIterator[LockCount]:
-    """Count, every 10 ms, whether query `name` finds locks. The block's value fills up."""
+    """Count, every 10 ms, whether query `name` finds locks, and which. The value fills up."""
     found = LockCount()
     text, before = query(name), 0.0
 
     async def look(connection: asyncpg.Connection) -> None:
         nonlocal before
-        locks = await connection.fetchval(text)
+        locks = {row[0] for row in await connection.fetch(text)}
         now = time.perf_counter()
         found.samples += 1
-        found.with_locks += locks > 0
+        found.with_locks += bool(locks)
+        found.kinds.update(locks)
         if before:
             found.longest_gap_ms = max(found.longest_gap_ms, (now - before) * 1000)
         before = now

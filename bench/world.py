@@ -10,14 +10,14 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.machine import ROOT
 from bench.processes import BenchError, child, free_port, in_time, tail, until_ready
+from bench.queries import query
 from ni.clients import add_client
 from ni.core_ledger import set_business_date
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.migrate import migrate
+from ni.postgres_server import SUPERUSER
 
-SQL = ROOT / "bench" / "sql"
 BUSINESS_DATE = dt.date(1993, 1, 4)
 SPARE_ACCOUNTS = 2
 CLIENT = "bench"
@@ -93,12 +93,17 @@ def pgbench_program() -> Path:
 
 
 @asynccontextmanager
-async def open_world(*, with_ceiling: bool, accounts: int) -> AsyncIterator[World]:
-    """Set everything up but the API; at the end stop all of it and remove the temporary home."""
+async def open_world(
+    *, with_ceiling: bool, accounts: int, used_wal: bool = False
+) -> AsyncIterator[World]:
+    """Set everything up but the API; at the end stop all of it and remove the temporary home.
+
+    `used_wal`: the write-ahead log is as on a server that has run for a while.
+    """
     home = _new_home()
     async with AsyncExitStack() as stack:
         stack.callback(_remove, home)
-        world = await _servers(home, stack)
+        world = await _servers(home, stack, used_wal=used_wal)
         await _load_bank(world, accounts)
         stack.push_async_callback(world.stop_api)
         if with_ceiling:
@@ -120,13 +125,15 @@ def _remove(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-async def _servers(home: Path, stack: AsyncExitStack) -> World:
+async def _servers(home: Path, stack: AsyncExitStack, *, used_wal: bool) -> World:
     # Not in threads: a signal has to wait until what it must stop has been started.
     postgres, valkey = EmbeddedPostgres(home), EmbeddedValkey(home)
     stack.callback(postgres.stop)
     postgres.start()
     stack.callback(valkey.stop)
     valkey.start()
+    if used_wal:
+        await _use_wal(postgres.dsn(SUPERUSER, "postgres"))
     owner_dsn = postgres.dsn("ni_owner")
     await migrate(owner_dsn, buckets=1)
     env = {
@@ -141,12 +148,20 @@ async def _servers(home: Path, stack: AsyncExitStack) -> World:
     return World(home, owner_dsn, env)
 
 
+async def _use_wal(superuser_dsn: str) -> None:
+    connection: asyncpg.Connection = await asyncpg.connect(superuser_dsn)
+    try:
+        await connection.execute(query("wal_around"))
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
 async def _load_bank(world: World, accounts: int) -> None:
     connection: asyncpg.Connection = await asyncpg.connect(world.owner_dsn)
     try:
-        await connection.execute((SQL / "core_cash.sql").read_text())
-        text = (SQL / "core_accounts.sql").read_text()
-        await connection.execute(text, accounts + SPARE_ACCOUNTS)
+        await connection.execute(query("core_cash"))
+        await connection.execute(query("core_accounts"), accounts + SPARE_ACCOUNTS)
         await set_business_date(connection, BUSINESS_DATE)
         world.key = await add_client(connection, CLIENT, SCOPES)
     finally:

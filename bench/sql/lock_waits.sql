@@ -1,8 +1,9 @@
--- How many sessions that decide or read wait at this moment for a lock that an unload holds.
+-- What sessions that decide or read wait for at this moment, where an unload holds it: the lock,
+-- and what it is on. Nothing when none waits.
 WITH waiting AS MATERIALIZED (
-    SELECT DISTINCT pid FROM pg_locks WHERE NOT granted
+    SELECT pid, locktype, relation, mode FROM pg_locks WHERE NOT granted
 )
-SELECT count(*)
+SELECT concat_ws(' ', waiting.locktype, waiting.relation::regclass, waiting.mode)
   FROM waiting
   JOIN pg_stat_activity AS decision ON decision.pid = waiting.pid
  WHERE decision.application_name IN ('ni day', 'ni night')

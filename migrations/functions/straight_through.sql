@@ -49,7 +49,9 @@ $$;
 
 -- Gives straight-through postings that wait the name of a packet of their client, currency and
 -- business date, and returns the packets. A link's postings go into one packet, named for the first
--- of them, or into that in which others of the link are already; no cut parts them.
+-- of them, or into that in which others of the link are already; no cut parts them. It may last:
+-- the unload gate keeps it day meanwhile, and not the gate, for which every decision would queue
+-- with a switch. A core that holds its tables, and a day that closes, are not waited for.
 CREATE OR REPLACE FUNCTION ni.group_straight_through_v1(
     p_floor uuid, p_postings_max integer, p_limit integer
 ) RETURNS TABLE (client text, packet text, postings bigint, newest uuid)
@@ -62,11 +64,10 @@ DECLARE
     v_buckets smallint := (SELECT i.buckets FROM ni.installation AS i);
     v_locked  ni.straight_through_v1[];
 BEGIN
-    LOCK TABLE ni.gate IN ROW SHARE MODE;
+    LOCK TABLE ni.unload_gate IN ROW SHARE MODE NOWAIT;
     IF (SELECT m.mode <> 'day' FROM ni.mode AS m WHERE m.one) THEN
         RETURN;
     END IF;
-    -- A core that holds it is not waited for, least of all with the gate in hand.
     LOCK TABLE core.ledger IN ACCESS SHARE MODE NOWAIT;
     v_locked := ni.lock_straight_through_v1(p_floor, p_limit);
     RETURN QUERY

@@ -175,8 +175,8 @@ $$;
 
 -- The verdict: which postings the core cannot book as it is now, and why. One statement, one
 -- snapshot, after the locks; the run records that snapshot. p_nets: all the accounts that the
--- postings name; their rows are looked at one by one. p_failed: the postings that the core has
--- refused with an error of its own.
+-- postings name; their rows are found by key, in the order of the pages, and met by hash. p_failed:
+-- the postings that the core has refused with an error of its own.
 CREATE OR REPLACE FUNCTION ni.judge_v1(
     p_client text, p_packet text, p_places tid[], p_nets ni.account_net_v1[],
     p_failed ni.verdict_v1[], OUT o_verdicts ni.verdict_v1[], OUT o_at timestamptz,
@@ -186,19 +186,23 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_nestloop = off
 SET enable_seqscan = off SET enable_hashjoin = on SET enable_mergejoin = off
 AS $$
+DECLARE
+    v_accounts text[] := ARRAY(SELECT n.account FROM unnest(p_nets) AS n);
 BEGIN
     o_at := ni.clock();
     WITH refusing AS MATERIALIZED (
         SELECT n.account, n.currency, a.kind, a.status, a.currency AS kept_in, b.debit, b.credit
           FROM unnest(p_nets) AS n
-          LEFT JOIN LATERAL (SELECT * FROM core.account AS c
-                              WHERE c.account = n.account OFFSET 0) AS a ON true
-         CROSS JOIN LATERAL (
-            SELECT min(k.legal_reference) FILTER (WHERE k.side <> 'credit') AS debit,
+          LEFT JOIN core.account AS a
+            ON a.account = n.account AND a.account = ANY (v_accounts)
+          LEFT JOIN (
+            SELECT k.account,
+                   min(k.legal_reference) FILTER (WHERE k.side <> 'credit') AS debit,
                    min(k.legal_reference) FILTER (WHERE k.side <> 'debit') AS credit
               FROM core.block AS k
-             WHERE k.account = n.account AND k.valid_from <= o_at
-               AND (k.valid_to IS NULL OR k.valid_to > o_at)) AS b
+             WHERE k.account = ANY (v_accounts) AND k.valid_from <= o_at
+               AND (k.valid_to IS NULL OR k.valid_to > o_at)
+             GROUP BY k.account) AS b ON b.account = n.account
          WHERE a.kind IS NULL OR (a.kind = 'customer') <> n.customer
             OR a.currency <> n.currency OR a.status = 'closed'
             OR b.debit IS NOT NULL OR b.credit IS NOT NULL

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+import bench.__main__
 from bench.figures import Figures, MemoryReading, Sample
 from bench.goals import goals
 from bench.load import content_length, percentile
 from bench.load_requests import account_name, request_maker
 from bench.load_spec import Kind, LoadResult, LoadSpec
 from bench.plan import MEASURES, QUICK, make_plan, parse_measures
+from bench.processes import BenchError
+from bench.steps import ROUND
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "bench", "--quick"]
@@ -62,6 +65,21 @@ def test_a_quick_run_prints_the_table(tmp_path: Path) -> None:
     assert "## What it must reach" in done.stdout
     assert done.stdout.count("| reached |") + done.stdout.count("| missed |") == 6
     assert output.read_text().strip() == done.stdout.strip()
+
+
+async def test_a_run_that_fails_tells_what_it_has_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_bench: object) -> None:
+        raise BenchError("the day did not close")
+
+    monkeypatch.setattr(bench.__main__, "ROUND", ROUND | {"g": fail})
+    plan = make_plan(quick=True, rounds=1, measures=frozenset("fg"))
+    report, is_reached, failure = await bench.__main__.run(plan)
+    assert (is_reached, failure) == (True, "the day did not close")
+    assert "**The run failed: the day did not close**" in report
+    assert "| (f) pgbench, 8 clients | " in report
+    assert "Nothing lost" not in report
 
 
 @pytest.mark.timeout(120)

@@ -38,6 +38,7 @@ async def test_a_decision_that_waits_for_an_unload_is_seen(
         await decision.close()
     assert found.samples > 10
     assert (found.with_locks > 0) is seen
+    assert bool(found.kinds) is bool(found.told) is seen
     assert 0 < found.longest_gap_ms < 1000
 
 
