@@ -12,7 +12,7 @@ ALTER TABLE ni.outbox_before RENAME CONSTRAINT outbox_pkey TO outbox_before_pkey
 
 -- debit_account, credit_account: of a booked posting and of a problem. The lap is taken from the
 -- server's own clock and not from ni.clock(), which tests set: it says where a row lies, nothing
--- else. Lap 8 holds what nobody takes.
+-- else. Lap 8 holds what nobody takes, lap 9 what unloads write.
 CREATE TABLE ni.outbox (
     bucket          smallint NOT NULL,
     event_id        uuid NOT NULL,
@@ -46,6 +46,7 @@ CREATE TABLE ni.outbox_5 PARTITION OF ni.outbox FOR VALUES IN (5) WITH (vacuum_t
 CREATE TABLE ni.outbox_6 PARTITION OF ni.outbox FOR VALUES IN (6) WITH (vacuum_truncate = off);
 CREATE TABLE ni.outbox_7 PARTITION OF ni.outbox FOR VALUES IN (7) WITH (vacuum_truncate = off);
 CREATE TABLE ni.outbox_8 PARTITION OF ni.outbox FOR VALUES IN (8) WITH (vacuum_truncate = off);
+CREATE TABLE ni.outbox_9 PARTITION OF ni.outbox FOR VALUES IN (9) WITH (vacuum_truncate = off);
 
 INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client, movement_id,
                        currency, amount, direction, available_after, reference, narrative,

@@ -40,7 +40,8 @@ REMOVE: Final = "SELECT ni.remove_events_v1($1, $2, $3)"
 TURN: Final = "SELECT ni.turn_outbox_v1($1, $2, $3)"
 SEEN_MAX: Final = 20_000
 """So many rows of accounts that are left out are walked over at one time."""
-LAPS: Final = 8
+LAPS: Final = (*range(8), 9)
+"""Those that are emptied: the ones of the seconds, and that of unloads."""
 LAP_BYTES_MAX: Final = 262_144
 """A past lap's file that is larger is emptied."""
 MOVED_MAX: Final = 1_000

@@ -118,7 +118,7 @@ async def _keep(lease: Lease) -> None:
 async def _turn(outbox: Outbox) -> None:
     while True:
         await asyncio.sleep(TURN_S)
-        for lap in range(LAPS):
+        for lap in LAPS:
             await _turn_one(outbox, lap)
 
 

@@ -11,7 +11,7 @@ from ni.outbox import BEGINNING, PAGE, REMOVE
 from tests.schema.test_plans import Plans, session
 
 __all__ = ["session"]  # a fixture
-LAPS = {f"outbox_{lap}" for lap in range(9)}
+LAPS = {f"outbox_{lap}" for lap in range(10)}
 
 
 def scans(plans: Plans) -> dict[str, list[tuple[str, str]]]:
