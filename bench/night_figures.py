@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from math import comb
 from statistics import median
 
+from bench.packet_figures import LockCount
+
 STALL_MS = 250.0
 STALL_GROWTH = 1.5
 
@@ -53,10 +55,8 @@ class Locked:
 
     load: MixedLoad
     held_s: float
-    samples: int = 0
-    with_locks: int = 0
-    """Samples in which a session of NI had, or wanted, a lock on something of the core."""
-    longest_gap_ms: float = 0.0
+    locks: LockCount = field(default_factory=LockCount)
+    """Those that a session of NI had, or wanted, on something of the core."""
 
     def served_percent(self) -> float:
         """Return how many of the calls had an answer that was right, in per cent."""
@@ -176,7 +176,7 @@ class NightFigures:
 
     def core_locks(self) -> list[float]:
         """Return the samples with a lock on the core; one value, or none without samples."""
-        return [float(self.locked.with_locks)] if self.locked and self.locked.samples else []
+        return self.locked.locks.counted() if self.locked else []
 
     def longest_close(self) -> list[float]:
         """Return the longest close, in ms; one value, or none."""

@@ -81,10 +81,8 @@ async def measure_locked(bench: Bench) -> None:
         async with core_held(bench):
 
             async def stay() -> None:
-                async with core_watch(bench.world.owner_dsn) as seen:
+                async with core_watch(bench.world.owner_dsn) as found.locks:
                     await asyncio.sleep(held_s)
-                found.samples, found.with_locks = seen.samples, seen.with_locks
-                found.longest_gap_ms = seen.longest_gap_ms
 
             found = Locked(MixedLoad(), held_s)
             found.load, _ = await mixed_load(bench, core, stay, packet=PACKET)

@@ -88,12 +88,13 @@ def _switches(found: Switches | None) -> str:
 def _locked(found: Locked | None) -> str:
     if found is None:
         return ""
+    locks = found.locks
     return (
         f"(locked) The core held all its tables for {found.held_s:,.0f} s "
         f"({form(found.held_s, plans.WHOLE_LOCKED_S, 's')}); {found.served_percent():.4f} % of the "
-        f"calls were served. The locks were looked at {found.samples:,} times, at most "
-        f"{found.longest_gap_ms:.0f} ms apart; NI had or wanted one on the core in "
-        f"{found.with_locks:,} of them."
+        f"calls were served. The locks were looked at {locks.samples:,} times, at most "
+        f"{locks.longest_gap_ms:.0f} ms apart; NI had or wanted one on the core in "
+        f"{locks.with_locks:,} of them{locks.told}."
     )
 
 

@@ -32,6 +32,10 @@ class LockCount:
         parts = [f"{kind}: {count:,}" for kind, count in sorted(self.kinds.items())]
         return f" ({'; '.join(parts)})" if parts else ""
 
+    def counted(self) -> list[float]:
+        """Return the samples with a lock; one value, or none when nobody looked."""
+        return [float(self.with_locks)] if self.samples else []
+
     def add(self, other: "LockCount") -> None:
         """Take in what another watch has counted."""
         self.samples += other.samples
@@ -73,7 +77,7 @@ class PacketFigures:
 
     def lock_waits(self) -> list[float]:
         """Return how many samples showed a decision waiting for an unload; one value, or none."""
-        return [float(self.locks.with_locks)] if self.locks and self.locks.samples else []
+        return self.locks.counted() if self.locks else []
 
     def lag_p99s(self) -> list[float]:
         """Return the 99th percentile of the lag, in seconds; one value, or none."""

@@ -20,6 +20,7 @@ from bench.night_figures import (
 )
 from bench.night_report import nights_section
 from bench.night_trace import Trace
+from bench.packet_figures import LockCount
 from bench.plan import QUICK, WHOLE_LOCKED_S, WHOLE_NIGHT_S, WHOLE_SWITCHES, Plan, make_plan
 from bench.report import render
 from tests.bench.test_packet_figures import WHERE
@@ -139,7 +140,7 @@ def test_triggers_and_closes_have_their_bounds() -> None:
 @pytest.mark.parametrize(("failures", "mixed"), [(1, 0), (0, 1)])
 def test_every_call_of_a_held_core_must_be_served(failures: int, mixed: int) -> None:
     figures = Figures()
-    figures.nights.locked = Locked(load(), 20, samples=2_000)
+    figures.nights.locked = Locked(load(), 20, LockCount(2_000))
     assert one("calls served", figures) == "reached"
     figures.nights.locked.load = load(failures=failures, mixed=mixed)
     assert one("calls served", figures) == "missed"
@@ -149,9 +150,9 @@ def test_one_lock_on_the_core_is_too_many_and_no_look_proves_nothing() -> None:
     figures = Figures()
     figures.nights.locked = Locked(load(), 20)
     assert one("a lock on the core", figures) == "not measured"
-    figures.nights.locked.samples = 2_000
+    figures.nights.locked.locks.samples = 2_000
     assert one("a lock on the core", figures) == "reached"
-    figures.nights.locked.with_locks = 1
+    figures.nights.locked.locks.with_locks = 1
     assert one("a lock on the core", figures) == "missed"
 
 
@@ -200,7 +201,7 @@ def test_the_report_tells_what_was_measured_and_how_long() -> None:
     figures = switches(load(longest_ms=90), load(mixed=1), 12.5)
     assert figures.nights.switches is not None
     figures.nights.switches.switched.samples.append("epoch 6 has mode night and shows day: {}")
-    figures.nights.locked = Locked(load(), 600, 58_000, 3, 24)
+    figures.nights.locked = Locked(load(), 600, LockCount(58_000, 3, 24))
     figures.nights.closes = Closes(1_000_001, 10_000, [40, 45], [0, 7], 31.5, "2,000,004 keys")
     figures.nights.triggers = [(4.5, 4.0)]
     figures.nights.gate = [(1_440.0, 1_500.0)] * 8 + [(1_500.0, 1_500.0)] * 7
