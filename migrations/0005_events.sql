@@ -10,9 +10,10 @@
 ALTER TABLE ni.outbox RENAME TO outbox_before;
 ALTER TABLE ni.outbox_before RENAME CONSTRAINT outbox_pkey TO outbox_before_pkey;
 
--- debit_account, credit_account: of a booked posting and of a problem. The lap is taken from the
--- server's own clock and not from ni.clock(), which tests set: it says where a row lies, nothing
--- else. Lap 8 holds what nobody takes, lap 9 what unloads write.
+-- debit_account, credit_account: of a booked posting and of a problem. hold_id, hold_remaining: of
+-- a capture, whose movement is the posting. The lap is taken from the server's own clock and not
+-- from ni.clock(), which tests set: it says where a row lies, nothing else. Lap 8 holds what nobody
+-- takes, lap 9 what runs of packets write.
 CREATE TABLE ni.outbox (
     bucket          smallint NOT NULL,
     event_id        uuid NOT NULL,
@@ -33,6 +34,8 @@ CREATE TABLE ni.outbox (
     detail          text,
     debit_account   text,
     credit_account  text,
+    hold_id         uuid,
+    hold_remaining  bigint,
     lap             smallint NOT NULL
                     DEFAULT (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::smallint,
     PRIMARY KEY (bucket, event_id, lap)
@@ -57,6 +60,13 @@ INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
       FROM ni.outbox_before AS b;
 DROP TABLE ni.outbox_before;
 GRANT SELECT, INSERT ON ni.outbox TO ni_engine;
+
+-- As ni.new_event_v1, and of a capture the hold and what remains of it.
+CREATE TYPE ni.new_event_v2 AS (
+    event_id uuid, type text, account text, sequence bigint, epoch integer, client text,
+    movement_id uuid, currency text, amount bigint, direction smallint, available_after bigint,
+    reference text, narrative text, hold_id uuid, hold_remaining bigint
+);
 
 -- Refused debits, told where NI_REFUSED_EVENTS is set: an event of no change, without a sequence.
 CREATE TYPE ni.refusal_v1 AS (

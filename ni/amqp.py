@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from ni.settings import Settings
 EXCHANGE: Final = "ni.events"
 DEAD: Final = "ni.dead"
 FENCE: Final = "ni.relay"
+NOT_FOUND: Final = 404
 LOCKED: Final = 405
 PRECONDITION_FAILED: Final = 406
 QUORUM: Final[Mapping[str, Any]] = {"x-queue-type": "quorum"}
@@ -189,7 +190,7 @@ class ChannelDoor:
         await self.answer(self.channel.queue_declare, queue=DEAD, durable=True, arguments=arguments)
         await self.answer(self.channel.queue_bind, queue=DEAD, exchange=DEAD, routing_key="#")
 
-    async def declare_queue(self, queue: str, types: tuple[str, ...], attempts_max: int) -> None:
+    async def declare_queue(self, queue: str, types: Sequence[str], attempts_max: int) -> None:
         """A consumer's queue, which loses nothing. Raises NiError when it is another one."""
         arguments = {
             **QUORUM,
@@ -211,10 +212,19 @@ class ChannelDoor:
                 f"RabbitMQ's queue {queue} was made with other arguments ({error}): set "
                 "NI_EVENT_ATTEMPTS_MAX as it was, or delete the queue when it is empty"
             ) from error
+        await self.bind(queue, types)
+
+    async def bind(self, queue: str, types: Sequence[str]) -> None:
+        """Lead these types into a queue. Raises as `answer` does."""
         for pattern in types:
             await self.answer(
                 self.channel.queue_bind, queue=queue, exchange=EXCHANGE, routing_key=pattern
             )
+
+    def close(self) -> None:
+        """End the channel, without waiting for it."""
+        if self.channel.is_open:
+            self.channel.close()
 
 
 def _parameters(settings: Settings, name: str) -> URLParameters:

@@ -2,6 +2,11 @@
 
 A lasting queue takes every type, and the door itself lets through what its consumer asked for. So
 no type is without a queue because nobody wants it, and no binding of an older version stays behind.
+
+A follower's queue goes away with what is in it, and the broker takes it for a queue like any other:
+an event that went there alone would be lost to everybody else. So a follower sees to it that the
+notifier's queue is there and bound. A binding that is deleted is not told to the consumer; so each
+consumer makes it again every REBIND_S.
 """
 
 from __future__ import annotations
@@ -16,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from pika.exceptions import AMQPError
 
-from ni.amqp import EXCHANGE, Broker, ChannelDoor
-from ni.deliveries import ALL_TYPES
+from ni.amqp import NOT_FOUND, Broker, ChannelClosed, ChannelDoor
+from ni.deliveries import ALL_TYPES, MAIN_QUEUE
 from ni.embedded_queues import pattern_of
-from ni.errors import Unavailable
+from ni.errors import NiError, Unavailable
 
 if TYPE_CHECKING:
     from pika import BasicProperties
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
 
     from ni.deliveries import Delivery
     from ni.settings import Settings
+
+REBIND_S: Final = 5.0
+"""A binding that was deleted is made again after so long at most."""
 
 log = structlog.get_logger()
 
@@ -98,27 +106,60 @@ class AmqpDoor:
             door = await broker.channel()
             await door.declare_exchanges()
             if temporary:
-                await self._declare_temporary(door, queue, types)
+                await self._bind_lasting(broker, MAIN_QUEUE)
+                await door.answer(door.channel.queue_declare, queue=queue, exclusive=True)
+                await door.bind(queue, types)
             else:
-                attempts_max = self._settings.event_attempts_max
-                await door.declare_queue(queue, ALL_TYPES, attempts_max)
+                await door.declare_queue(queue, ALL_TYPES, self._settings.event_attempts_max)
             arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
             for ended in (broker.lost, door.closed):
                 ended.add_done_callback(lambda _: arrived.put_nowait(None))
             limit = min(prefetch, self._settings.event_prefetch_max)
             window = _Window(door, queue, limit, re.compile(pattern_of(types)), arrived)
             await window.begin(alone=not temporary)
-            yield _deliveries(arrived)
+            binding = asyncio.create_task(self._bind_on(broker, MAIN_QUEUE if temporary else queue))
+            try:
+                yield _deliveries(arrived)
+            finally:
+                binding.cancel()
+                await asyncio.wait([binding])
         finally:
             await broker.close()
 
-    async def _declare_temporary(self, door: ChannelDoor, queue: str, types: Sequence[str]) -> None:
-        """A queue of this connection alone, which goes away with it."""
-        await door.answer(door.channel.queue_declare, queue=queue, exclusive=True)
-        for pattern in types:
-            await door.answer(
-                door.channel.queue_bind, queue=queue, exchange=EXCHANGE, routing_key=pattern
-            )
+    async def _bind_on(self, broker: Broker, queue: str) -> None:
+        """Bind a lasting queue again and again, for as long as the connection lasts."""
+        while not broker.lost.done():
+            await asyncio.sleep(REBIND_S)
+            try:
+                await self._bind_lasting(broker, queue)
+            except NiError as error:
+                log.warning("event_queue_not_bound", queue=queue, error=str(error))
+
+    async def _bind_lasting(self, broker: Broker, queue: str) -> None:
+        """Bind a lasting queue to every type; make it when it is missing.
+
+        It has a channel of its own: a refusal ends the channel, and on the consumer's a call that
+        waits would put the opening of the window after the delivery that it must come before.
+        """
+        door = await broker.channel()
+        try:
+            await door.bind(queue, ALL_TYPES)
+        except ChannelClosed as error:
+            if error.code != NOT_FOUND:
+                raise
+            await self._make_lasting(broker, queue)
+        finally:
+            door.close()
+
+    async def _make_lasting(self, broker: Broker, queue: str) -> None:
+        door = await broker.channel()
+        try:
+            await door.declare_exchanges()
+            await door.declare_queue(queue, ALL_TYPES, self._settings.event_attempts_max)
+        finally:
+            door.close()
+        log.warning("event_queue_made", queue=queue,
+                    hint="it keeps every event until its consumer takes it")  # fmt: skip
 
 
 async def _deliveries(arrived: asyncio.Queue[Delivery | None]) -> AsyncIterator[Delivery]:

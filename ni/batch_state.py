@@ -218,26 +218,26 @@ class BatchState:
         change_us: int,
         amount: int,
         direction: int,
-    ) -> None:
+    ) -> Event:
         """Add the event of the account's latest change to the outbox."""
         movement_id = movement.hold_id if isinstance(movement, Hold) else movement.posting_id
-        self.effects.events.append(
-            Event(
-                self.new_id(change_us, account.account),
-                event_type,
-                account.account,
-                account.sequence,
-                self.snapshot.epoch,
-                movement.client,
-                movement_id,
-                movement.currency,
-                amount,
-                direction,
-                account.available,
-                movement.reference,
-                movement.narrative,
-            )
+        event = Event(
+            self.new_id(change_us, account.account),
+            event_type,
+            account.account,
+            account.sequence,
+            self.snapshot.epoch,
+            movement.client,
+            movement_id,
+            movement.currency,
+            amount,
+            direction,
+            account.available,
+            movement.reference,
+            movement.narrative,
         )
+        self.effects.events.append(event)
+        return event
 
     def sweep_expired(self) -> None:
         """Let the holds that have expired at the instant go, before anything is decided."""

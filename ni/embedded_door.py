@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from ni.deliveries import ALL_TYPES
 from ni.embedded_queues import pattern_of
 from ni.errors import NiError, Unavailable
 from ni.identifiers import floor_before
+from ni.outbox import though_locked
 
 if TYPE_CHECKING:
     from ni.database import Pool
@@ -104,7 +106,7 @@ class _Consumer:
         """Let the next consumer have the queue, with what this one has not ended."""
         try:
             if self.temporary:
-                await self._pool.execute(DROP, self._queue)
+                await though_locked(partial(self._pool.execute, DROP, self._queue))
             else:
                 await self._pool.execute(LEAVE, self._queue, self._holder)
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:

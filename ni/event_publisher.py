@@ -4,7 +4,8 @@ A row is delivered when the broker has confirmed it and has not returned it. Whi
 account waits for that, the account's later ones wait behind it: whatever comes back, none of them
 has gone before. What comes back (no queue takes it, or the broker refuses it) is stuck: it stays in
 the outbox, its account's later events with it, and everything is tried again later. So is what
-cannot be made into an event.
+cannot be made into an event. Of a type of which everything comes back hardly any is tried until
+then, so that it takes no room from the others, however much of it there is.
 
 What waits behind its account's event is kept in memory, and no account may fill that: each has as
 much as is left free. With more it is parked: the rest stays in the outbox until what it has is
@@ -14,7 +15,7 @@ gone.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
@@ -43,7 +44,7 @@ READ_AHEAD: Final = 10
 """Pages that may be read and not published yet."""
 PARKED_NAMED_MAX: Final = 1_000
 HOPELESS: Final = 100
-"""So many events come back in a row: nothing is tried any more until later."""
+"""So many events of a type have come back in a row: of the next ones one in so many is tried."""
 _PERSISTENT: Final = BasicProperties(  # type: ignore[no-untyped-call]  # pika leaves its types out
     content_type=MEDIA_TYPE, delivery_mode=2
 )
@@ -52,7 +53,17 @@ _ID_LENGTH: Final = 36
 
 
 class Publisher:
-    """One channel's window. `may_publish` is asked before each slice."""
+    """One channel's window. `may_publish` is asked before each slice.
+
+    A row that was given to it goes one of these ways:
+
+        delivered   `_settle`      confirmed: out of the outbox, and its account's next one may go
+        kept behind `_keep_behind` its account has an event in flight: it waits in memory
+        parked      `_keep_behind` too much of its account waits: the outbox keeps it, and the
+                                   account's later ones, until what waits has gone (`ran_dry`)
+        stuck       `_leave`       it came back or cannot be published: the outbox keeps it, and
+                                   its account's later ones, until `start_over`
+    """
 
     def __init__(
         self, broker: Broker, door: ChannelDoor, outbox: Outbox, settings: Settings,
@@ -79,7 +90,8 @@ class Publisher:
         self._returned: set[str] = set()
         self._stuck: set[str] = set()
         self._parked: set[str] = set()
-        self._in_vain = 0
+        self._in_vain: Counter[str] = Counter()
+        """By type, what came back, or was not even tried, since one was confirmed."""
         self._scheduled = False
         self._blocked_at = float("-inf")
         self.delivered: list[Row] = []
@@ -109,7 +121,7 @@ class Publisher:
     @property
     def has_room(self) -> bool:
         """Whether more may be read."""
-        return self.waiting < self._ahead_max and not self.is_hopeless
+        return self.waiting < self._ahead_max and not self.is_overfull
 
     @property
     def parked(self) -> list[str]:
@@ -127,9 +139,9 @@ class Publisher:
         return not (self.waiting or self._in_flight)
 
     @property
-    def is_hopeless(self) -> bool:
-        """Whether everything comes back."""
-        return self._in_vain >= HOPELESS or len(self._stuck) >= self._settings.relay_stuck_max
+    def is_overfull(self) -> bool:
+        """Whether so many accounts are stuck that no more of them can be kept in mind."""
+        return len(self._stuck) >= self._settings.relay_stuck_max
 
     @property
     def late_type(self) -> str | None:
@@ -165,7 +177,7 @@ class Publisher:
         self._ready = kept
         self._stuck.clear()
         self._parked.clear()
-        self._in_vain = 0
+        self._in_vain.clear()
         self.ran_dry = False
         self._outbox.start_over()
 
@@ -175,7 +187,7 @@ class Publisher:
 
     def _pump(self) -> None:
         """Publish a slice, as far as the window goes."""
-        if self._broker.blocked or not self._may_publish() or self.is_hopeless:
+        if self._broker.blocked or not self._may_publish() or self.is_overfull:
             return
         room = min(SLICE, self._window - len(self._in_flight))
         while room > 0 and self._next:
@@ -205,20 +217,23 @@ class Publisher:
         if waiting is None:
             self._behind[account] = deque()
             return True
+        self._keep_behind(row, account, waiting)
+        return False
+
+    def _keep_behind(self, row: Row, account: str, waiting: deque[Row]) -> None:
         if len(waiting) < self._ahead_max - self._behind_count:
             waiting.append(row)
             self._behind_count += 1
         else:
             self._parked.add(account)
             self._outbox.skip(row[ID])
-        return False
 
     def _pump_on(self) -> None:
         self._scheduled = False
         self._pump()
 
     def _publish(self, row: Row) -> None:
-        body = self._bodies.of(row)
+        body = self._bodies.of(row) if self._is_tried(row[TYPE]) else None
         if body is None:
             self._leave(row)
             return
@@ -228,6 +243,14 @@ class Publisher:
             return  # the connection has ended, and whoever waits for that hears it
         self._in_flight[self._next_tag] = row, clock.monotonic()
         self._next_tag += 1
+
+    def _is_tried(self, kind: str) -> bool:
+        """Whether an event of this type may be taken; now and then one that hardly may."""
+        in_vain = self._in_vain[kind]
+        if in_vain < HOPELESS:
+            return True
+        self._in_vain[kind] += 1
+        return in_vain % HOPELESS == 0
 
     # What the broker says ------------------------------------------------------------------------
 
@@ -255,9 +278,10 @@ class Publisher:
             self._returned.discard(str(row[ID]))
             refused = True
         if refused:
-            self._hold_back(row)
+            self._note_refused(row)
+            self._leave(row)
             return
-        self._in_vain = 0
+        self._in_vain.pop(row[TYPE], None)
         self.confirmed += 1
         self.delivered.append(row)
         account = row[ACCOUNT]
@@ -269,14 +293,13 @@ class Publisher:
             del self._behind[account]
             self.ran_dry = self.ran_dry or account in self._parked
 
-    def _hold_back(self, row: Row) -> None:
-        self._in_vain += 1
+    def _note_refused(self, row: Row) -> None:
+        self._in_vain[row[TYPE]] += 1
         self.came_back += 1
         self.last_type_back = row[TYPE]
-        self._leave(row)
 
     def _leave(self, row: Row) -> None:
-        """It stays in the outbox, and its account's later events."""
+        """It is stuck: it stays in the outbox, and its account's later events."""
         self._outbox.skip(row[ID])
         account = row[ACCOUNT]
         if account is not None:

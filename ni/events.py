@@ -4,8 +4,8 @@ Pure: an outbox row in, bytes out, the same bytes each time. docs/reference/asyn
 every type. `data` always has the fields of COMMON, null where a type has no such thing, and those
 of its type in EXTRAS.
 
-`direction` says what happened to the account's available balance: "debit", it fell; "credit", it
-rose. `sequence` is null where available did not change.
+`direction` says what happened to the account's available balance: "debit", it fell, or would have
+fallen (of a refused debit); "credit", it rose. `sequence` is null where available did not change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ COMMON: Final = (
     "account", "client", "amount", "currency", "direction", "available_after", "sequence",
     "epoch", "movement_id", "reference", "narrative",
 )  # fmt: skip
-"""The fields of every event's data."""
+"""The fields of every event's data, and all that a reader asks for: a version before may not have
+known a field of its type."""
 
 _PACKET: Final = ("packet", "packet_number")
 _SIDES: Final = ("debit_account", "credit_account")
@@ -37,7 +38,7 @@ _SIDES: Final = ("debit_account", "credit_account")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "ni.hold.placed": (),
     "ni.hold.adjusted": (),
-    "ni.hold.captured": (),
+    "ni.hold.captured": ("hold_id", "hold_remaining"),
     "ni.hold.released": (),
     "ni.hold.expired": (),
     "ni.posting.created": (),
@@ -45,6 +46,8 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "ni.posting.booked": (*_PACKET, *_SIDES),
     "ni.posting.problem": (*_PACKET, *_SIDES, "reason"),
     "ni.packet.unloaded": (*_PACKET, "status"),
+    "ni.packet.accepted": (*_PACKET, "status"),
+    "ni.packet.rejected": (*_PACKET, "status"),
     "ni.day.closed": ("business_date",),
     "ni.day.opened": ("business_date",),
     "ni.debit.refused": ("reason",),
@@ -54,7 +57,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 COLUMNS: Final = (
     "event_id", "type", "account", "sequence", "epoch", "client", "movement_id", "currency",
     "amount", "direction", "available_after", "reference", "narrative", "packet",
-    "packet_number", "detail", "debit_account", "credit_account",
+    "packet_number", "detail", "debit_account", "credit_account", "hold_id", "hold_remaining",
 )  # fmt: skip
 """The columns of an outbox row, in the order in which `render_row` takes them."""
 
@@ -104,7 +107,7 @@ def render_row(row: Iterable[Any]) -> bytes:
         f'"sequence":{"null" if sequence is None else sequence},"epoch":{epoch},'
         f'"movement_id":{"null" if movement_id is None else _quoted(movement_id)},'
         f'"reference":{_text(reference)},"narrative":{_text(narrative)}'
-        f"{_extras(names, extra) if names else ''}}}}}"
+        f"{_extras(names, extra, currency) if names else ''}}}}}"
     ).encode()
 
 
@@ -112,11 +115,15 @@ def _quoted(value: object) -> str:
     return f'"{value}"'
 
 
-def _extras(names: Sequence[str], values: Sequence[Any]) -> str:
-    packet, packet_number, detail, debit_account, credit_account = values[:5]
+def _extras(names: Sequence[str], values: Sequence[Any], currency: str) -> str:
+    (packet, packet_number, detail, debit_account, credit_account, hold_id,
+     hold_remaining) = values[:7]  # fmt: skip
     known = {
         "packet": packet, "packet_number": packet_number,
         "debit_account": debit_account, "credit_account": credit_account,
+        "hold_id": None if hold_id is None else str(hold_id),
+        "hold_remaining":
+            None if hold_remaining is None else format_amount(hold_remaining, currency),
         **dict.fromkeys(_DETAILS, detail),
     }  # fmt: skip
     return "".join(f',"{name}":{json.dumps(known[name], ensure_ascii=False)}' for name in names)
@@ -146,7 +153,10 @@ def render(event: Event) -> bytes:
 
 
 def parse(body: bytes) -> Event:
-    """The event in `body`. Raises BadEvent for anything but an event of NI."""
+    """The event in `body`; its data may have more fields than we know, or less of EXTRAS.
+
+    Raises BadEvent for anything but an event of NI.
+    """
     if len(body) > BODY_MAX_BYTES:
         raise BadEvent(f"{len(body)} bytes are too many for an event")
     try:
@@ -160,7 +170,7 @@ def parse(body: bytes) -> Event:
     kind, data = document.get("type"), document.get("data")
     if not isinstance(kind, str) or kind not in EXTRAS:
         raise BadEvent(f"unknown type {kind!r}")
-    if not isinstance(data, dict) or data.keys() != {*COMMON, *EXTRAS[kind]}:
+    if not isinstance(data, dict) or not data.keys() >= set(COMMON):
         raise BadEvent(f"the data are not those of {kind}")
     texts = [document.get("id"), document.get("time"), document.get("subject", "")]
     if not all(isinstance(text, str) for text in texts):

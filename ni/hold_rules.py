@@ -210,7 +210,8 @@ def capture(state: BatchState, command: CaptureHold) -> Answer:
     after = state.change(debit, change_us, created=-amount, held=hold.remaining - before)
     posting.debit_available_after, posting.debit_sequence = after
     hold.available_after, hold.sequence = after
-    state.tell("ni.hold.captured", debit, posting, change_us, amount, -1)
+    told = state.tell("ni.hold.captured", debit, posting, change_us, amount, -1)
+    told.hold_id, told.hold_remaining = hold.hold_id, hold.remaining
     move_credit(state, posting, credit, change_us, amount, "ni.posting.created")
     _settle(hold)
     state.effects.new_postings.append(posting)
@@ -279,7 +280,9 @@ def release(state: BatchState, command: ReleaseHold) -> Answer:
     after = state.change(account, change_us, created=0, held=-amount)
     hold.available_after, hold.sequence = after
     _settle(hold)
-    state.tell("ni.hold.released", account, hold, change_us, amount, +1)
+    told = state.tell("ni.hold.released", account, hold, change_us, amount, +1)
+    if command.reference is not None:
+        told.reference = command.reference
     return Answer(Decision.approved, hold_document(hold))
 
 

@@ -163,7 +163,10 @@ class Resolution:
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """One change of one customer account, as the outbox keeps it. `direction` is +1 or -1."""
+    """One change of one customer account, as the outbox keeps it. `direction` is +1 or -1.
+
+    `hold_id` and `hold_remaining` belong to captures, whose `movement_id` is the posting.
+    """
 
     event_id: UUID
     type: str
@@ -178,6 +181,8 @@ class Event:
     available_after: int
     reference: str | None
     narrative: str | None
+    hold_id: UUID | None = None
+    hold_remaining: int | None = None
 
 
 @dataclass(slots=True, eq=False)

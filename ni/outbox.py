@@ -5,7 +5,8 @@ makes them. So a page by id is in order for every account, if nothing can appear
 any more. Ids are made from the instant of a change, and a decision's transaction ends soon after
 it: what is older than MARGIN when a page is read is there by then, or never will be. What has no
 sequence may come later (a packet's transaction is long): it is found when the outbox is read from
-its start, which is often. If the server's clock goes back, it is read from its start at once.
+its start, which is often. If the server's clock goes back, it is read from its start at once; if it
+goes forward, floors go by the old time until what was open at the step has ended.
 
 A page is bounded in what it gives and in what it looks at, whatever lies in the outbox.
 """
@@ -21,10 +22,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
-import structlog
 from asyncpg.pgproto import pgproto
 
 from ni import clock
+from ni.server_clock import ServerClock
 from ni.sql import query
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ni.settings import Settings
 
 Row: TypeAlias = asyncpg.Record
-ID, TYPE, ACCOUNT, BUCKET, LAP, PLACE, NOW = 0, 1, 2, 18, 19, 20, 21
+ID, TYPE, ACCOUNT, BUCKET, LAP, PLACE, NOW = 0, 1, 2, 20, 21, 22, 23
 """Where things are in a row; before BUCKET it is as `ni.events.COLUMNS` says."""
 
 PAGE: Final = query("outbox_page")
@@ -46,14 +47,10 @@ LAP_BYTES_MAX: Final = 262_144
 """A past lap's file that is larger is emptied."""
 MOVED_MAX: Final = 1_000
 """So few events that still wait are moved out of a past lap, so that it can be emptied."""
-CLOCK_STEP_US: Final = 500_000
-"""A clock that goes back by less is borne by the margin."""
 LOCKED_TRIES_MAX: Final = 20
 LOCKED_PAUSE_S: Final = 0.05
 BEGINNING: Final = UUID(int=0)
 _Answer = TypeVar("_Answer")
-
-log = structlog.get_logger()
 
 
 def margin_us(settings: Settings) -> int:
@@ -66,11 +63,9 @@ class Outbox:
 
     def __init__(self, pool: Pool, settings: Settings, buckets: int) -> None:
         self._pool = pool
-        self._margin_us = margin_us(settings)
         self._buckets = list(range(buckets))
         self._floors: list[UUID] = [BEGINNING] * buckets
-        self._ahead_us: int | None = None
-        """By how much the server's clock was at most ahead of this process's, since the start."""
+        self._clock = ServerClock(margin_us(settings))
         self._held: dict[UUID, Row] = {}
         """What was given out and is neither out of the outbox nor skipped."""
         self._known: list[dict[UUID, str | None]] = [{} for _ in self._buckets]
@@ -104,7 +99,7 @@ class Outbox:
             self._known[row[BUCKET]][identifier] = row[ACCOUNT]
         self._seen = [0] * len(self._buckets)
         self._full.clear()
-        self._ahead_us = None
+        self._clock.start_over()
         self.started_at = clock.monotonic()
         self.reading_s = 0.0
         self.is_at_end = False
@@ -130,7 +125,7 @@ class Outbox:
             partial(self._pool.fetch, PAGE, self._buckets, self._floors, rooms, bounds, list(names))
         )
         now_us = rows[0][NOW]
-        if self._went_back(now_us, began):
+        if self._clock.went_back(now_us, began):
             self.start_over()
             return []
         if not self.is_at_end:
@@ -147,23 +142,11 @@ class Outbox:
         among = self._full if bucket in self._full else self._buckets
         return max(1, total // len(among))
 
-    def _went_back(self, now_us: int, began: float) -> bool:
-        """Whether the server's clock has gone back since the start, also between two pages."""
-        back_us = 0
-        if self._ahead_us is not None:
-            back_us = self._ahead_us + _us(began) - now_us
-        if back_us > CLOCK_STEP_US:
-            log.warning("relay_clock_went_back", by_ms=back_us // 1000)
-            return True
-        ahead_us = now_us - _us(clock.monotonic())
-        self._ahead_us = max(ahead_us, ahead_us if self._ahead_us is None else self._ahead_us)
-        return False
-
     def _fresh(
         self, rows: Sequence[Row], rooms: Sequence[int], bounds: Sequence[int], now_us: int
     ) -> list[Row]:
         """What of a page was not given out yet; the floors move on."""
-        settled = _first_id((now_us - self._margin_us) // 1000)
+        settled = _first_id(self._clock.settled_us(now_us) // 1000)
         ends = [settled] * len(self._buckets)
         self._full.clear()
         fresh = []
@@ -222,10 +205,6 @@ def _first_id(millisecond: int) -> UUID:
 def _forget_up_to(floor: UUID, known: dict[UUID, str | None]) -> None:
     for identifier in list(takewhile(lambda one: one <= floor, known)):
         del known[identifier]
-
-
-def _us(seconds: float) -> int:
-    return int(seconds * 1_000_000)
 
 
 async def though_locked(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:

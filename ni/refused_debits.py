@@ -1,7 +1,7 @@
 """Refused debits as events, where NI_REFUSED_EVENTS is set.
 
 Told is what would have taken money or locked it and did not, for want of funds or because of the
-debited account itself: postings, holds and captures.
+debited account itself: postings, holds, captures, and holds that were to be raised.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from ni.batch_state import Answer, BatchState
-from ni.commands import CaptureHold, Command, CreateHold, CreatePosting
+from ni.commands import AdjustHold, CaptureHold, Command, CreateHold, CreatePosting
 from ni.decisions import Decision
 from ni.money import parse_amount
 from ni.movements import RefusedDebit
@@ -33,7 +33,8 @@ def tell(state: BatchState, command: Command, answer: Answer) -> None:
         return  # the credited account was refused
     account = state.snapshot.accounts[name]
     assert account.currency is not None, "what was refused for its funds has a currency"
-    assert isinstance(command, CreatePosting | CreateHold | CaptureHold)
+    assert isinstance(command, CreatePosting | CreateHold | CaptureHold | AdjustHold)
+    said = state.snapshot.holds[command.hold_id] if isinstance(command, AdjustHold) else command
     state.effects.refused.append(
         RefusedDebit(
             event_id=state.new_id(state.next_change(), name),
@@ -44,8 +45,8 @@ def tell(state: BatchState, command: Command, answer: Answer) -> None:
             currency=account.currency,
             amount=amount,
             available_after=account.available,
-            reference=command.reference,
-            narrative=command.narrative,
+            reference=said.reference,
+            narrative=said.narrative,
             reason=answer.decision.name,
         )
     )
@@ -66,5 +67,8 @@ def _debit(state: BatchState, command: Command) -> tuple[str, int, UUID | None] 
             asked = command.amount
             amount = hold.remaining if asked is None else parse_amount(asked, hold.currency)
             return hold.account, amount, hold.hold_id
+        case AdjustHold(amount=str(total)):
+            hold = state.snapshot.holds[command.hold_id]
+            return hold.account, parse_amount(total, hold.currency) - hold.amount, hold.hold_id
         case _:
             return None

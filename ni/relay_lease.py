@@ -14,6 +14,7 @@ import asyncpg
 from ni import clock
 from ni.database import LOST_CONNECTION, close_session
 from ni.errors import Unavailable
+from ni.faults import told_fault
 
 if TYPE_CHECKING:
     from ni.settings import Settings
@@ -50,7 +51,7 @@ class Lease:
             taken = bool(await self._session.fetchval(TAKE, KEY))
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
             await self.give_back()
-            raise Unavailable(f"PostgreSQL cannot be reached: {error}") from error
+            raise Unavailable(f"PostgreSQL cannot be reached: {told_fault(error)}") from error
         if taken:
             self._valid_until = asked_at + self._seconds
         return taken
@@ -64,7 +65,7 @@ class Lease:
             await self._session.fetchval(KEEP)
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
             self._valid_until = float("-inf")
-            raise Unavailable(f"the relay's lease is lost: {error}") from error
+            raise Unavailable(f"the relay's lease is lost: {told_fault(error)}") from error
         self._valid_until = asked_at + self._seconds
 
     async def give_back(self) -> None:

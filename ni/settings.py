@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     idle_in_transaction_timeout_ms: int = Field(
         1_000, ge=1, description="a stopped process frees its locks after"
     )
-    transaction_timeout_ms: int = Field(2_000, ge=1, description="longest transaction of a lane")
+    transaction_timeout_ms: int = Field(
+        2_000, ge=1, description="longest transaction of a lane; the same in every process"
+    )
     retry_pause_ms: int = Field(5, ge=1, description="first pause before a new try; doubles")
     busy_pause_ms: int = Field(20, ge=1, description="pause while a packet takes a posting")
     connect_timeout_ms: int = Field(2_000, ge=10, description="opening one database connection")

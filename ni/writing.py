@@ -1,6 +1,7 @@
 """Writing what a batch of decisions changes: one set-based call for each bucket.
 
-The tuples below are in the columns' order of the types in migrations/0001_schema.sql.
+The tuples below are in the columns' order of the types in migrations/0001_schema.sql; events and
+refusals in that of those in migrations/0005_events.sql.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ni.movements import ERA_SHIFT, Posting
 if TYPE_CHECKING:
     from ni.database import Session
 
-WRITE: Final = "SELECT ni.write_v1($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+WRITE: Final = "SELECT ni.write_v2($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 TELL_REFUSED: Final = "SELECT ni.tell_refusals_v1($1, $2)"
 
 _NEW_HOLD: Final = attrgetter(
@@ -48,7 +49,8 @@ _RESOLUTION: Final = attrgetter(
 )  # fmt: skip
 _EVENT: Final = attrgetter(
     "event_id", "type", "account", "sequence", "epoch", "client", "movement_id", "currency",
-    "amount", "direction", "available_after", "reference", "narrative",
+    "amount", "direction", "available_after", "reference", "narrative", "hold_id",
+    "hold_remaining",
 )  # fmt: skip
 _REFUSED: Final = attrgetter(
     "event_id", "account", "epoch", "client", "movement_id", "currency", "amount",
@@ -58,7 +60,7 @@ _REFUSED: Final = attrgetter(
 
 @dataclass(slots=True)
 class BucketRows:
-    """The rows of one bucket, in the order of the parameters of `ni.write_v1`."""
+    """The rows of one bucket, in the order of the parameters of `ni.write_v2`."""
 
     states: list[tuple[Any, ...]] = field(default_factory=list)
     holds: list[tuple[Any, ...]] = field(default_factory=list)

@@ -21,6 +21,7 @@ from ni.database import LOST_CONNECTION, close_pool, open_pool
 from ni.embedded_queues import EmbeddedSink
 from ni.errors import NiError, Unavailable
 from ni.event_publisher import Publisher
+from ni.faults import told_fault
 from ni.outbox import LAPS, Outbox
 from ni.relay_lease import Lease
 from ni.sql import query
@@ -73,7 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             if await _stand_by(lease, stop):
                 await _work(settings, stop, lease, backoff)
         except (*LOST_CONNECTION, asyncpg.PostgresError, NiError) as error:
-            log.warning("relay_waits", error=f"{type(error).__name__}: {error}")
+            log.warning("relay_waits", error=told_fault(error))
             await lease.give_back()
             await pause(stop, backoff.next())
         finally:
@@ -101,7 +102,8 @@ async def _work(settings: Settings, stop: asyncio.Event, lease: Lease, backoff: 
         if settings.amqp_url:
             relay: Relay | EmbeddedRelay = Relay(settings, stop, lease, outbox, backoff)
         else:
-            relay = EmbeddedRelay(settings, stop, outbox, EmbeddedSink(pool, settings))
+            sink = EmbeddedSink(pool, settings)
+            relay = EmbeddedRelay(settings, stop, outbox, sink, backoff)
         log.info("relay_works", broker=bool(settings.amqp_url))
         await first_ended(relay.work(), _keep(lease), _turn(outbox))
     finally:
@@ -148,16 +150,23 @@ class Rounds:
 
     def is_due(
         self, came_back: int, *, ran_dry: bool = False, is_idle: bool = False,
-        is_hopeless: bool = False,
+        is_overfull: bool = False,
     ) -> bool:  # fmt: skip
         """Whether it is time to read from the start; `came_back`: events so far.
 
-        Not before the end was reached: else what is left where it lies would hide what is behind
-        it. After that, when there is more of what `ran_dry`, soon: but reading takes only a part
-        of the time, unless there is nothing else to do.
+        The first of these that is so says when, counted from the round's beginning:
+
+            the end was not reached    after UNREAD_SCANS times NI_RELAY_SCAN_S: else what is left
+                                       where it lies would hide what is behind it; but when
+                                       reading has stopped (`is_overfull`), as if it had been
+            something came back        after a pause that doubles from round to round
+            nothing ran dry            after NI_RELAY_SCAN_S
+            it did, and all is idle    after DRY_S
+            it did, and much goes on   after READINGS times as long as reading took, so that it
+                                       takes only a part of the time
         """
         lasted_s = clock.monotonic() - self._outbox.started_at
-        if not (self._outbox.is_at_end or is_hopeless):
+        if not (self._outbox.is_at_end or is_overfull):
             return lasted_s > self._scan_s * UNREAD_SCANS
         if came_back > self._before:
             return lasted_s > self._again_s
@@ -210,9 +219,7 @@ class Relay:
             await door.declare_exchanges()
             if not await self._take_fence(broker):
                 return
-            publisher = Publisher(
-                broker, door, self._outbox, self._settings, lambda: self._lease.is_valid
-            )
+            publisher = Publisher(broker, door, self._outbox, self._settings, self._may_publish)
             await publisher.start()
             log.info("relay_publishes")
             try:
@@ -227,6 +234,10 @@ class Relay:
             raise
         finally:
             await broker.close()
+
+    def _may_publish(self) -> bool:
+        """Whether nobody else can have the lease, and it is not yet time to stop."""
+        return self._lease.is_valid and not self._stop.is_set()
 
     async def _take_fence(self, broker: Broker) -> bool:
         """Wait until the broker knows of no other relay that could publish; False: time to stop.
@@ -257,7 +268,7 @@ class Relay:
         while not self._stop.is_set():
             if self._rounds.is_due(
                 publisher.came_back, ran_dry=publisher.ran_dry, is_idle=publisher.is_idle,
-                is_hopeless=publisher.is_hopeless,
+                is_overfull=publisher.is_overfull,
             ):  # fmt: skip
                 self._rounds.begin(publisher.came_back)
                 publisher.start_over()
@@ -333,12 +344,14 @@ class EmbeddedRelay:
     """The outbox to the queues in PostgreSQL."""
 
     def __init__(
-        self, settings: Settings, stop: asyncio.Event, outbox: Outbox, sink: EmbeddedSink
-    ) -> None:
+        self, settings: Settings, stop: asyncio.Event, outbox: Outbox, sink: EmbeddedSink,
+        backoff: Backoff,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._stop = stop
         self._outbox = outbox
         self._sink = sink
+        self._backoff = backoff
         self._rounds = Rounds(settings, outbox)
 
     async def work(self) -> None:
@@ -351,6 +364,8 @@ class EmbeddedRelay:
                 await self._sink.sweep()
             rows = await self._outbox.page(page)
             await self._sink.deliver(self._outbox, rows)
+            if rows:
+                self._backoff.reset()
             self._rounds.tell(self._sink.came_back, self._sink.last_type_back)
             if not self._outbox.has_more:
                 await asyncio.sleep(self._settings.relay_poll_ms / 1000)

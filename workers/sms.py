@@ -16,8 +16,8 @@ import structlog
 from ni.database import close_pool
 from ni.errors import NiError
 from ni.event_door import open_door
+from ni.faults import told_faults
 from ni.schedule import zone_of
-from ni.sms.faults import told_faults
 from ni.sms.forgetter import Forgetter
 from ni.sms.gateway import check_gateway, open_gateway
 from ni.sms.inbox import Inbox

@@ -36,6 +36,7 @@ BEGIN
      WHERE u.bucket = 0 AND u.client = p_client AND u.packet = p_packet
        AND u.number = p_number AND u.status = 'awaiting_acceptance'
     RETURNING * INTO STRICT v_run;
+    PERFORM ni.tell_run_v1(v_run, 'ni.packet.accepted');
     UPDATE core.packet AS c SET status = 'accepted', booked_at = v.o_at
      WHERE c.packet_id = v_run.core_packet_id;
     PERFORM ni.accept_entries_v1(v_run.core_packet_id, v.o_good, v.o_bad, v.o_at);
@@ -107,6 +108,7 @@ BEGIN
      WHERE u.bucket = 0 AND u.client = p_client AND u.packet = p_packet
        AND u.number = p_number AND u.status = 'awaiting_acceptance'
     RETURNING * INTO STRICT v_run;
+    PERFORM ni.tell_run_v1(v_run, 'ni.packet.rejected');
     DELETE FROM core.entry AS e WHERE e.packet_id = v_run.core_packet_id;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     PERFORM ni.expect_v1('entry', v_rows, 2 * cardinality(v_places));

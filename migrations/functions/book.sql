@@ -218,17 +218,26 @@ BEGIN
 END
 $$;
 
--- The run's number on the packet's row, and its event.
+-- The run's number on the packet's row, and the event of its unload.
 CREATE OR REPLACE FUNCTION ni.finish_unload_v1(p_run ni.unload) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE ni.packet AS p SET last_number = greatest(p.last_number, p_run.number)
      WHERE p.bucket = 0 AND p.client = p_run.client AND p.packet = p_run.packet;
+    PERFORM ni.tell_run_v1(p_run, 'ni.packet.unloaded');
+END
+$$;
+
+-- An event of a run, with the status that it has now.
+CREATE OR REPLACE FUNCTION ni.tell_run_v1(p_run ni.unload, p_type text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     INSERT INTO ni.outbox (bucket, event_id, type, epoch, client, packet, packet_number, detail,
                            lap)
         SELECT 0, ni.event_id_v1(substring(uuid_send(uuidv7()) FROM 1 FOR 11), 0, 0::smallint),
-               'ni.packet.unloaded', m.epoch, p_run.client, p_run.packet, p_run.number,
+               p_type, m.epoch, p_run.client, p_run.packet, p_run.number,
                p_run.status, 9
           FROM ni.mode AS m;
 END
@@ -257,4 +266,4 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
     ni.write_entries_v1, ni.apply_customers_v1, ni.apply_internal_v1, ni.mark_postings_v1,
-    ni.raise_problems_v1, ni.finish_unload_v1 FROM public;
+    ni.raise_problems_v1, ni.finish_unload_v1, ni.tell_run_v1 FROM public;

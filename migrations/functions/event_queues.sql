@@ -16,7 +16,7 @@ DECLARE
     v_before record;
 BEGIN
     SELECT q.holder, q.held_until INTO v_before
-      FROM ni.event_queue AS q WHERE q.bucket = 0 AND q.queue = p_queue FOR UPDATE;
+      FROM ni.event_queue AS q WHERE q.bucket = 0 AND q.queue = p_queue FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         IF (SELECT count(*) FROM ni.event_queue) >= p_queues_max THEN
             RETURN 'full';
@@ -79,33 +79,40 @@ BEGIN
 END
 $$;
 
--- Gives events of one bucket and lap to every queue that wants their type, and takes them out of
--- the outbox, in one commit; what no queue wants, too. While there is no lasting queue at all, it
--- stays: its ids are returned.
+-- Takes events of one bucket and lap out of the outbox and gives them to every queue that wants
+-- their type, in one commit; what no queue wants is gone, too. While there is no lasting queue,
+-- nothing is given and nothing taken: false. What somebody else took before is not given again.
+--
+-- A queue that is given something cannot be removed meanwhile: else that would stay behind in it.
+-- A temporary one that is being removed gets nothing, and nobody waits for it.
 CREATE OR REPLACE FUNCTION ni.deliver_events_v1(
     p_bucket smallint, p_lap smallint, p_ids uuid[], p_types text[], p_bodies bytea[]
-) RETURNS uuid[]
+) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_now   timestamptz := ni.clock();
-    v_taken uuid[];
+    v_now       timestamptz := ni.clock();
+    v_temporary text[];
+    v_taken     uuid[];
+    v_all       boolean;
 BEGIN
-    v_taken := CASE WHEN EXISTS (SELECT FROM ni.event_queue AS q
-                                  WHERE q.bucket = 0 AND NOT q.temporary)
-                    THEN p_ids ELSE '{}' END;
-    WITH given AS (
-        INSERT INTO ni.event_delivery
-            SELECT 0, q.queue, e.event_id, e.body, 0, v_now, NULL
-              FROM unnest(p_ids, p_types, p_bodies) AS e (event_id, type, body)
-             CROSS JOIN LATERAL (SELECT t.queue FROM ni.event_queue AS t
-                                  WHERE t.bucket = 0 AND e.type ~ t.pattern) AS q
-        ON CONFLICT DO NOTHING
-        RETURNING event_id
-    )
-    SELECT v_taken || coalesce(array_agg(DISTINCT g.event_id), '{}') INTO v_taken FROM given AS g;
-    PERFORM ni.remove_events_v1(p_bucket, p_lap, v_taken);
-    RETURN ARRAY(SELECT e FROM unnest(p_ids) AS e WHERE e <> ALL (v_taken));
+    PERFORM FROM ni.event_queue AS q WHERE q.bucket = 0 AND NOT q.temporary FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    v_temporary := ARRAY(SELECT q.queue FROM ni.event_queue AS q
+                          WHERE q.bucket = 0 AND q.temporary FOR KEY SHARE SKIP LOCKED);
+    v_taken := ni.take_events_v1(p_bucket, p_lap, p_ids);
+    v_all := cardinality(v_taken) = cardinality(p_ids);
+    INSERT INTO ni.event_delivery
+        SELECT 0, q.queue, e.event_id, e.body, 0, v_now, NULL
+          FROM unnest(p_ids, p_types, p_bodies) AS e (event_id, type, body)
+         CROSS JOIN LATERAL (SELECT t.queue FROM ni.event_queue AS t
+                              WHERE t.bucket = 0 AND e.type ~ t.pattern
+                                AND (NOT t.temporary OR t.queue = ANY (v_temporary))) AS q
+         WHERE v_all OR e.event_id = ANY (v_taken)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
 END
 $$;
 

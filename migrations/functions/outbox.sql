@@ -8,25 +8,42 @@ AS $$
 SELECT (date_part('epoch', clock_timestamp())::bigint >> 3 & 7)::smallint
 $$;
 
--- Deletes events that are delivered; how many there were. Rows move from a lap to lap 8, no other
--- way, so what is not found where it was read is there or gone.
+-- Deletes events; the ids of those that were there. Rows move from a lap to lap 8, no other way, so
+-- what is not found where it was read is there or gone.
+CREATE OR REPLACE FUNCTION ni.take_events_v1(p_bucket smallint, p_lap smallint, p_ids uuid[])
+RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_found uuid[];
+    v_moved uuid[];
+BEGIN
+    WITH gone AS (
+        DELETE FROM ni.outbox AS o
+         WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = p_lap
+        RETURNING o.event_id
+    )
+    SELECT coalesce(array_agg(g.event_id), '{}') INTO v_found FROM gone AS g;
+    IF cardinality(v_found) < cardinality(p_ids) AND p_lap <> 8 THEN
+        WITH gone AS (
+            DELETE FROM ni.outbox AS o
+             WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = 8
+            RETURNING o.event_id
+        )
+        SELECT coalesce(array_agg(g.event_id), '{}') INTO v_moved FROM gone AS g;
+        v_found := v_found || v_moved;
+    END IF;
+    RETURN v_found;
+END
+$$;
+
+-- Deletes events that are delivered; how many there were.
 CREATE OR REPLACE FUNCTION ni.remove_events_v1(p_bucket smallint, p_lap smallint, p_ids uuid[])
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    v_rows bigint;
-    v_more bigint := 0;
 BEGIN
-    DELETE FROM ni.outbox AS o
-     WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = p_lap;
-    GET DIAGNOSTICS v_rows = ROW_COUNT;
-    IF v_rows < cardinality(p_ids) AND p_lap <> 8 THEN
-        DELETE FROM ni.outbox AS o
-         WHERE o.bucket = p_bucket AND o.event_id = ANY (p_ids) AND o.lap = 8;
-        GET DIAGNOSTICS v_more = ROW_COUNT;
-    END IF;
-    RETURN v_rows + v_more;
+    RETURN cardinality(ni.take_events_v1(p_bucket, p_lap, p_ids));
 END
 $$;
 
@@ -78,11 +95,12 @@ AS $$
 BEGIN
     INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client, movement_id,
                            currency, amount, direction, available_after, reference, narrative,
-                           packet, packet_number, detail, debit_account, credit_account, lap)
+                           packet, packet_number, detail, debit_account, credit_account, hold_id,
+                           hold_remaining, lap)
         SELECT o.bucket, o.event_id, o.type, o.account, o.sequence, o.epoch, o.client,
                o.movement_id, o.currency, o.amount, o.direction, o.available_after, o.reference,
                o.narrative, o.packet, o.packet_number, o.detail, o.debit_account,
-               o.credit_account, 8
+               o.credit_account, o.hold_id, o.hold_remaining, 8
           FROM ni.outbox AS o WHERE o.lap = p_lap;
 END
 $$;
@@ -104,5 +122,6 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION ni.move_events_v1, ni.remove_events_v1, ni.turn_outbox_v1 FROM public;
+REVOKE EXECUTE ON FUNCTION
+    ni.move_events_v1, ni.take_events_v1, ni.remove_events_v1, ni.turn_outbox_v1 FROM public;
 GRANT EXECUTE ON FUNCTION ni.remove_events_v1, ni.turn_outbox_v1 TO ni_engine;

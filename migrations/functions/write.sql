@@ -4,11 +4,11 @@
 -- Step 3: everything that a batch of decisions changes in one bucket. Every count is checked: a row
 -- that is not as it was decided on undoes the whole batch (NI001: a broken promise). So does a key
 -- that somebody else has just used, by the primary key of ni.request.
-CREATE OR REPLACE FUNCTION ni.write_v1(
+CREATE OR REPLACE FUNCTION ni.write_v2(
     p_bucket smallint, p_states ni.state_change_v1[], p_holds ni.new_hold_v1[],
     p_hold_changes ni.hold_change_v1[], p_postings ni.new_posting_v1[],
     p_posting_changes ni.posting_change_v1[], p_resolutions ni.resolution_v1[],
-    p_requests ni.new_request_v1[], p_events ni.new_event_v1[]
+    p_requests ni.new_request_v1[], p_events ni.new_event_v2[]
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -45,7 +45,7 @@ BEGIN
     IF cardinality(p_events) > 0 THEN
         INSERT INTO ni.outbox (bucket, event_id, type, account, sequence, epoch, client,
                                movement_id, currency, amount, direction, available_after,
-                               reference, narrative, lap)
+                               reference, narrative, hold_id, hold_remaining, lap)
             SELECT p_bucket, e.*, v_lap FROM unnest(p_events) AS e;
     END IF;
     INSERT INTO ni.request
@@ -54,7 +54,24 @@ BEGIN
 END
 $$;
 
--- The new postings of `ni.write_v1`, what is kept of them among the unbooked, and the events of
+-- The same for processes whose events do not say which hold was captured.
+CREATE OR REPLACE FUNCTION ni.write_v1(
+    p_bucket smallint, p_states ni.state_change_v1[], p_holds ni.new_hold_v1[],
+    p_hold_changes ni.hold_change_v1[], p_postings ni.new_posting_v1[],
+    p_posting_changes ni.posting_change_v1[], p_resolutions ni.resolution_v1[],
+    p_requests ni.new_request_v1[], p_events ni.new_event_v1[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    PERFORM ni.write_v2(
+        p_bucket, p_states, p_holds, p_hold_changes, p_postings, p_posting_changes, p_resolutions,
+        p_requests,
+        ARRAY(SELECT ROW(e.*, NULL, NULL)::ni.new_event_v2 FROM unnest(p_events) AS e));
+END
+$$;
+
+-- The new postings of `ni.write_v2`, what is kept of them among the unbooked, and the events of
 -- their creation on customers' accounts.
 CREATE OR REPLACE FUNCTION ni.write_postings_v1(p_bucket smallint, p_postings ni.new_posting_v1[])
 RETURNS void
@@ -98,7 +115,7 @@ BEGIN
 END
 $$;
 
--- The changed holds and postings of `ni.write_v1`.
+-- The changed holds and postings of `ni.write_v2`.
 CREATE OR REPLACE FUNCTION ni.write_changes_v1(
     p_bucket smallint, p_hold_changes ni.hold_change_v1[], p_posting_changes ni.posting_change_v1[]
 ) RETURNS void
@@ -130,7 +147,7 @@ BEGIN
 END
 $$;
 
--- How problems were settled, of `ni.write_v1`.
+-- How problems were settled, of `ni.write_v2`.
 CREATE OR REPLACE FUNCTION ni.write_resolutions_v1(
     p_bucket smallint, p_resolutions ni.resolution_v1[]
 ) RETURNS void

@@ -15,6 +15,7 @@ from ni.cli.support import as_owner, known, output
 from ni.errors import NiError
 from ni.event_door import ALL_TYPES, open_door
 from ni.events import Event, parse
+from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
 from ni.sql import query
 
@@ -42,6 +43,7 @@ def tail(
     ] = False,
 ) -> None:
     """Follow events as they leave, until Ctrl-C. Takes nothing away from anybody."""
+    configure_logs("warning")  # the door's, beside what is printed
     settings = load_settings()
     if not settings.amqp_url:
         known(settings.database_url, "NI_DATABASE_URL or NI_AMQP_URL")

@@ -24,8 +24,8 @@ import structlog
 from ni.deliveries import MAIN_QUEUE
 from ni.errors import Unavailable
 from ni.events import BadEvent, Event, parse
+from ni.faults import told_faults
 from ni.identifiers import parse_id
-from ni.sms.faults import told_faults
 from ni.sms.room import Room
 from ni.sms.store import DATABASE_FAULTS, EVENTS_FAULTS, NewMessage
 from ni.sms.texts import TYPES, event_time, render_text

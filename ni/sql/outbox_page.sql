@@ -4,8 +4,8 @@
 -- One row of nulls when there are none.
 SELECT o.event_id, o.type, o.account, o.sequence, o.epoch, o.client, o.movement_id, o.currency,
        o.amount, o.direction, o.available_after, o.reference, o.narrative, o.packet,
-       o.packet_number, o.detail, o.debit_account, o.credit_account, o.bucket, o.lap, o.place,
-       c.now_us
+       o.packet_number, o.detail, o.debit_account, o.credit_account, o.hold_id, o.hold_remaining,
+       o.bucket, o.lap, o.place, c.now_us
   FROM (SELECT (date_part('epoch', ni.clock()) * 1000000)::bigint AS now_us) AS c
   LEFT JOIN LATERAL (
     SELECT t.* FROM unnest($1::smallint[], $2::uuid[], $3::integer[], $4::integer[])

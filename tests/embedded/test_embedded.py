@@ -196,7 +196,8 @@ def test_secrets_are_private_and_nowhere_else(home: Path) -> None:
     valkey.start()
     secrets = Secrets(home)
     words = [*secrets.section("postgres").values(), *secrets.section("valkey").values()]
-    assert len(set(words)) == len(words) == 5
+    told, different = len(words), len(set(words))
+    assert told == different == 6
     private = [secrets.path, home / "embedded.json", postgres.log_path, valkey.log_path]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     shown = "\n".join(said) + postgres.log_path.read_text() + valkey.log_path.read_text()

@@ -25,14 +25,18 @@ from tests.engine.world import (
     fresh_key,
     hold,
     id_of,
+    made,
     release,
 )
 from tests.events.house import RelayProcess, Taker, until_empty
+from tests.support.bank import CoreAccount
 from tests.support.databases import Database
 from workers.housekeeping import Housekeeper
 
 _schemas: Final[Any] = import_module("jsonschema_rs")
 _yaml: Final[Any] = import_module("yaml")
+PRINTED: Final = {"JPY": "12345", "CZK": "123.45", "KWD": "12.345", "CLF": "1.2345"}
+"""12,345 minor units of currencies with 0, 2, 3 and 4 decimals."""
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.yaml"
 
 
@@ -42,12 +46,20 @@ def document() -> dict[str, Any]:
     return found
 
 
-def validators() -> dict[str, Any]:
-    """What accepts the messages of each type, as the page describes them."""
+def validators(*, strict: bool = True) -> dict[str, Any]:
+    """What accepts the messages of each type, as the page describes them.
+
+    Strict: nothing is in a message that the page does not name, which may come to a reader.
+    """
     page = document()
     found = {}
     for message in page["components"]["messages"].values():
-        schema = message["payload"] | {"components": page["components"]}
+        payload = message["payload"]
+        if strict:
+            _, of_type = payload["allOf"]
+            payload["unevaluatedProperties"] = False
+            of_type["properties"]["data"]["unevaluatedProperties"] = False
+        schema = payload | {"components": page["components"]}
         found[message["name"]] = _schemas.Draft202012Validator(schema, validate_formats=True)
     return found
 
@@ -71,11 +83,32 @@ async def live(house: House) -> None:
     await desk.post(gone, 100, packet="q")
     await world.bank.close_account(gone)
     await desk.unload("q")
+    await desk.post(a, 100, packet="r")
+    for decide in (desk.reject, desk.accept):
+        await desk.unload("r", accepted=False)
+        made(await decide("r"))
+    await money(house)
     await asyncio.sleep(0.4)
     await Housekeeper(world.settings, engine).step()
     await resynchronise(house)
     await house.close()
     await house.open()
+
+
+async def money(house: House) -> None:
+    """Every number of decimals that a currency has, and accounts below zero."""
+    engine = house.world.engine
+    for currency, amount in PRINTED.items():
+        (name,) = await house.world.open(currency=currency)
+        till = f"CASH-{currency}"
+        await house.world.bank.open_accounts([CoreAccount(till, "internal", currency)])
+        held = await engine.submit(hold(name, 12345, currency=currency))
+        await engine.submit(capture(id_of(held), amount, credit_account=till))
+        made(await engine.submit(debit(name, 90_000_00, till, currency=currency, check="none")))
+        made(await engine.submit(hold(name, 10**15 - 1, currency=currency, check="none")))
+    (name,) = await house.world.open(balance=10**17)
+    made(await engine.submit(hold(name, 10**15 - 1)))
+    made(await engine.submit(hold(name, 1)))
 
 
 async def test_real_messages_are_as_described(
@@ -97,6 +130,12 @@ async def test_real_messages_are_as_described(
         assert render(event) == body
         seen.add(event.type)
     assert seen == set(EXTRAS), set(EXTRAS) - seen
+    told = [event.data for event in map(parse, taker.bodies)]
+    captured = [data for data in told if "hold_id" in data]
+    assert {(data["currency"], data["amount"]) for data in captured} >= set(PRINTED.items())
+    assert all(data["hold_id"] and data["hold_remaining"] for data in captured)
+    below = {data["currency"] for data in told if str(data["available_after"]).startswith("-")}
+    assert below >= set(PRINTED)
 
 
 def test_the_page_has_every_type_with_its_fields() -> None:
@@ -132,6 +171,9 @@ def test_what_is_not_described_is_refused() -> None:
     for wrong in ({"id": "7"}, {"time": "today"}, {"type": "ni.hold.placed"}, {"source": "x"},
                   {"extra": 1}):  # fmt: skip
         assert not validator.is_valid(message | wrong), wrong
+    assert validators(strict=False)["ni.posting.created"].is_valid(
+        message | {"extra": 1, "data": data | {"packet": "p"}}
+    ), "a later version may say more"
     for name in COMMON:
         less = {key: value for key, value in data.items() if key != name}
         assert not validator.is_valid(message | {"data": less}), name

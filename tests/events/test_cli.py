@@ -15,7 +15,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ni.deliveries import MAIN_QUEUE
+from ni.event_door import Door, open_door
 from ni.events import parse
+from ni.settings import Settings
 from tests.events.house import RelayProcess, Teller
 from tests.support.broker import VirtualHost
 from tests.support.databases import Database
@@ -43,11 +46,16 @@ async def test_events_are_followed(
     kind: str, request: pytest.FixtureRequest, database: Database, teller: Teller, home: Path,
     owner: asyncpg.Connection,
 ) -> None:  # fmt: skip
+    """Through RabbitMQ also where nobody else has a queue yet; and nothing is taken away."""
     url = ""
     if kind == "rabbitmq":
         host = request.getfixturevalue("amqp")
         assert isinstance(host, VirtualHost)
         url = host.url
+    door = open_door(Settings(database_url=database.engine_dsn, amqp_url=url))
+    if kind == "embedded":
+        async with door.consume(MAIN_QUEUE):
+            pass
     known = {
         "NI_HOME": str(home), "NI_DATABASE_URL": database.engine_dsn, "NI_AMQP_URL": url,
         "NI_OWNER_DATABASE_URL": database.owner_dsn,
@@ -69,6 +77,18 @@ async def test_events_are_followed(
         text, _ = shown.communicate()
         assert "ni.posting.created" in text
         assert "-50.00 CZK" in text
+        assert await _all_of_the_notifier(door, teller.told) >= {*lines.splitlines()}
+
+
+async def _all_of_the_notifier(door: Door, count: int) -> set[str]:
+    """So many events of its queue. Raises TimeoutError when there are fewer."""
+    found: set[str] = set()
+    async with door.consume(MAIN_QUEUE) as deliveries, asyncio.timeout(LIMIT_S):
+        while len(found) < count:
+            delivery = await anext(deliveries)
+            found.add(delivery.event_body.decode())
+            await delivery.ack()
+    return found
 
 
 async def test_what_waits_is_shown(database: Database, teller: Teller, home: Path) -> None:

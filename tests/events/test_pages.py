@@ -11,6 +11,7 @@ import pytest
 
 from ni.database import close_pool, open_pool
 from ni.outbox import SEEN_MAX, Outbox, Row
+from ni.session import connected
 from ni.settings import Settings
 from tests.events.house import Teller, first_read, now_us
 from tests.support.databases import Database
@@ -139,3 +140,39 @@ async def test_a_clock_that_went_back_between_two_pages_is_noticed(
     assert await outbox.page(100) == []
     assert outbox.started_at > began
     assert await outbox.page(100) == [], "what was given out already is not given out again"
+
+
+@pytest.mark.parametrize("over", [False, True])
+async def test_a_clock_that_goes_forward_changes_no_order(
+    outbox: Outbox, teller: Teller, database: Database, over: bool
+) -> None:
+    """What a transaction has had open since before is not old yet, whatever the clock says now."""
+    hour_us = 3_600_000_000
+    await teller.owner.execute(f"{CLOCK} 'select clock_timestamp()'")
+    await teller.tell(["A"])
+    assert len(await outbox.page(100)) == 1
+    async with connected(database.owner_dsn) as slow:
+        async with slow.transaction():
+            await teller.write(teller.rows(["A"]), slow)
+            await teller.owner.execute(f"{CLOCK} $$select clock_timestamp() + interval '1 hour'$$")
+            if over:
+                outbox.start_over()
+            await teller.write(teller.rows(["B"], now_us() + hour_us))
+            assert [row["account"] for row in await outbox.page(100)] == ["B"]
+    await teller.write(teller.rows(["A"], now_us() + hour_us))
+    assert [row["sequence"] for row in await outbox.page(100)] == [2, 3]
+
+
+@pytest.mark.parametrize("limit_ms", [SHORT])
+async def test_after_a_step_forward_the_floor_moves_on(outbox: Outbox, teller: Teller) -> None:
+    """As soon as nothing from before the step can be open any more."""
+    await teller.owner.execute(f"{CLOCK} 'select clock_timestamp()'")
+    assert await outbox.page(100) == []
+    await teller.owner.execute(f"{CLOCK} $$select clock_timestamp() + interval '1 hour'$$")
+    assert await outbox.page(100) == []
+    await asyncio.sleep(1.3)
+    assert await outbox.page(100) == []
+    await teller.write(teller.rows(["A"], now_us() + 3_600_000_000 - 3_000_000))
+    assert await outbox.page(100) == [], "below the floor"
+    outbox.start_over()
+    assert len(await outbox.page(100)) == 1

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from ni.commands import AdjustHold
 from ni.decisions import Decision
-from tests.engine.world import CASH, World, capture, debit, hold, id_of, open_world
+from tests.engine.world import (
+    CASH,
+    CLIENT,
+    PRINT,
+    World,
+    capture,
+    debit,
+    fresh_key,
+    hold,
+    id_of,
+    open_world,
+)
 from tests.support.databases import Database
 
 BUCKETS = pytest.mark.parametrize("buckets", [1, 8])
@@ -59,6 +72,36 @@ async def test_holds_and_captures_too_and_each_in_its_accounts_order(database: D
             ("ni.debit.refused", 1, "account_blocked"),
         ]
         assert rows[2]["movement_id"] == held
+
+
+def adjust(hold_id: UUID, amount: str) -> AdjustHold:
+    """A new total of a hold."""
+    return AdjustHold(
+        client=CLIENT, key=fresh_key(), fingerprint=PRINT, hold_id=hold_id, amount=amount
+    )
+
+
+async def test_a_hold_that_is_not_raised_is_told_with_what_was_to_come_on_top(
+    database: Database,
+) -> None:
+    async with open_world(database, refused_events=True) as world:
+        (name,) = await world.open(balance=50_00)
+        held = id_of(await world.engine.submit(hold(name, 30_00, reference="hotel")))
+        answer = await world.engine.submit(adjust(held, "50.01"))
+        assert answer.decision is Decision.insufficient_funds
+        await world.engine.submit(adjust(held, "35"))
+        await world.bank.block(name, "debit")
+        await world.engine.submit(adjust(held, "40"))
+        await world.engine.submit(adjust(held, "34"))
+        known = {
+            "type": "ni.debit.refused", "account": name, "sequence": None, "direction": -1,
+            "reference": "hotel", "movement_id": held,
+        }  # fmt: skip
+        assert await told(world) == [
+            known | {"amount": 20_01, "available_after": 20_00, "detail": "insufficient_funds"},
+            known | {"amount": 5_00, "available_after": 15_00, "detail": "account_blocked"},
+        ]
+        assert await world.bank.faults() == []
 
 
 async def test_what_is_no_refused_debit_is_not_told(database: Database) -> None:

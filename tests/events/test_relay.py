@@ -28,6 +28,7 @@ from tests.events.house import (
 from tests.support.broker import VirtualHost
 from tests.support.databases import Database
 
+OF_NO_ACCOUNT = "update ni.outbox set account = null, sequence = null"
 ACCOUNTS = [f"CZ{number:04}" for number in range(60)]
 
 
@@ -46,6 +47,24 @@ async def test_everything_arrives_in_its_accounts_order(
     relay.stop()
     assert relay.process is not None
     assert relay.process.returncode == 0, relay.log()
+
+
+async def test_an_orderly_stop_under_load_repeats_nothing(
+    owner: asyncpg.Connection, teller: Teller, taker: Taker, new_relay: Callable[..., RelayProcess]
+) -> None:
+    await teller.tell([f"CZ{number:04}" for number in range(2_000)] * 15)
+    first = new_relay(relay_page="10000").start()
+    while await owner.fetchval(WAITING) > 28_000:
+        await asyncio.sleep(0.01)
+    began = time.monotonic()
+    await asyncio.to_thread(first.stop)
+    took_s = time.monotonic() - began
+    assert await owner.fetchval(WAITING) > 1_000, "there was nothing left to publish"
+    new_relay().start()
+    await until_empty(owner)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+    assert took_s < 2, first.log()
 
 
 async def test_killed_relays_lose_and_invent_nothing(
@@ -211,6 +230,32 @@ async def test_what_nobody_takes_is_told_while_much_else_is_read(
     await relay.until_logged("relay_routable_again")
     taker.take_all(teller.told)
     assert assert_complete(taker.bodies, teller) == 0
+
+
+async def test_a_type_that_nobody_takes_holds_up_no_other(
+    amqp: VirtualHost, owner: asyncpg.Connection, teller: Teller, taker: Taker,
+    new_relay: Callable[..., RelayProcess],
+) -> None:  # fmt: skip
+    """However many of it lie in front, of accounts and of none."""
+    amqp.delete_bindings("ni.events", taker.queue)
+    amqp.bind("ni.events", taker.queue, "ni.posting.created")
+    teller.kind = "ni.posting.cancelled"
+    await teller.tell([f"STUCK{number}" for number in range(1_500)])
+    await owner.execute(OF_NO_ACCOUNT)
+    await teller.tell([f"STUCK{number}" for number in range(1_500)])
+    teller.sequences.clear()
+    teller.kind = "ni.posting.created"
+    relay = new_relay(relay_page="100", relay_window="100", relay_scan_s="1").start()
+    await relay.until_logged("relay_unroutable")
+    await teller.tell(ACCOUNTS * 20)
+    deadline = time.monotonic() + LIMIT_S
+    while await owner.fetchval(WAITING) > 3_000:
+        assert time.monotonic() < deadline, relay.log()[-3000:]
+        await asyncio.sleep(0.1)
+    taker.take_all(teller.told)
+    assert assert_complete(taker.bodies, teller) == 0
+    amqp.bind("ni.events", taker.queue, "ni.#")
+    await until_empty(owner)
 
 
 async def test_a_relay_that_cannot_empty_laps_delivers_all_the_same(

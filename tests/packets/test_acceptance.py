@@ -83,16 +83,44 @@ async def test_a_run_keeps_both_its_verdicts(desk: Desk) -> None:
 
 @pytest.mark.parametrize("decision", ["accept", "reject", "none"])
 async def test_an_unload_is_told_once(desk: Desk, decision: str) -> None:
+    """And once what another client has said to it."""
     [account] = await desk.world.open()
     await desk.post(account, 10_00)
     await desk.unload(accepted=False)
     if decision != "none":
         made(await (desk.accept() if decision == "accept" else desk.reject()))
     told = await desk.world.owner.fetch("select type, detail from ni.outbox where packet = 'p'")
-    booked = [("ni.posting.booked", None)] if decision == "accept" else []
-    assert sorted(tuple(row) for row in told) == [
-        ("ni.packet.unloaded", "awaiting_acceptance"), *booked,
-    ]  # fmt: skip
+    then: dict[str, list[tuple[str, str | None]]] = {
+        "accept": [("ni.packet.accepted", "booked"), ("ni.posting.booked", None)],
+        "reject": [("ni.packet.rejected", "rejected")],
+        "none": [],
+    }
+    assert sorted(tuple(row) for row in told) == sorted(
+        [("ni.packet.unloaded", "awaiting_acceptance"), *then[decision]]
+    )
+
+
+@both
+async def test_the_decision_on_a_run_is_told_as_the_run(desk: Desk) -> None:
+    [fine, arrested] = await desk.world.open(2)
+    for name in (fine, arrested):
+        await desk.post(name, 10_00)
+    await desk.unload(accepted=False)
+    made(await desk.reject())
+    await desk.unload(accepted=False)
+    await desk.world.bank.block(arrested, "debit")
+    made(await desk.accept())
+    assert (await desk.accept()).decision is Decision.packet_not_waiting
+    told = await desk.world.owner.fetch(
+        "select type, packet_number, detail, client, epoch, account, lap from ni.outbox"
+        " where type like 'ni.packet.%' order by event_id"
+    )
+    assert [tuple(row) for row in told] == [
+        ("ni.packet.unloaded", 1, "awaiting_acceptance", CLIENT, 1, None, 9),
+        ("ni.packet.rejected", 1, "rejected", CLIENT, 1, None, 9),
+        ("ni.packet.unloaded", 2, "awaiting_acceptance", CLIENT, 1, None, 9),
+        ("ni.packet.accepted", 2, "partly_booked", CLIENT, 1, None, 9),
+    ]
 
 
 async def test_nothing_pending_does_not_call_a_run_that_waits_booked(desk: Desk) -> None:

@@ -34,6 +34,16 @@ async def test_a_movement_becomes_a_message(scene: Scene, buckets: int) -> None:
     assert scene.wake.is_set()
 
 
+async def test_an_event_of_another_version_becomes_its_text(scene: Scene, buckets: int) -> None:
+    """A later version says more of it, an earlier one has not said all."""
+    await scene.subscribe(A)
+    later = make_event(A, 1, buckets=buckets, branch="Brno")
+    earlier = make_event(A, 2, kind="ni.hold.captured", buckets=buckets)
+    assert "hold_id" not in earlier.data
+    assert await scene.take(later, earlier) == [["acked"]] * 2
+    assert len(await scene.rows()) == 2
+
+
 async def test_a_repeat_is_dropped_and_acknowledged(scene: Scene, buckets: int) -> None:
     await scene.subscribe(A)
     events = [make_event(A, number, buckets=buckets) for number in (1, 2)]

@@ -34,6 +34,7 @@ MEASURING: Final = frozenset(
         "ni/event_publisher.py",  # how long the broker has been silent
         "ni/outbox.py",  # when it was read from its start
         "ni/relay_lease.py",  # how long a lease lasts
+        "ni/server_clock.py",  # when it was asked
         "ni/night_copy.py",  # pauses between chunks
         "ni/packets.py",  # deadlines and pauses
         "ni/postgres_server.py",  # waiting for a server

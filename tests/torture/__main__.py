@@ -1,11 +1,11 @@
 """`python -m tests.torture`: kill everything that can be killed, and account for every movement.
 
 What `make torture` runs: the kills of the API, of PostgreSQL, of the unloader, of the switch, of
-the events' relay and broker (with all that can be done to their queues) and of the SMS notifier,
-then the long forms of the races (1,000 rounds each), of the tests of packets, of the switch, of
-the night copy and of the core's end of day (a bank's year with every night), and of the model test;
-then what is measured for hours: 1,000 switches under load, ten minutes of a core that holds its
-tables, a night of an hour. `--quick` is a few kills alone.
+the events' relay and broker (with all that can be done to their queues), of the relay without a
+broker and of the SMS notifier, then the long forms of the races (1,000 rounds each), of the tests
+of packets, of the switch, of the night copy and of the core's end of day (a bank's year with every
+night), and of the model test; then what is measured for hours: 1,000 switches under load, ten
+minutes of a core that holds its tables, a night of an hour. `--quick` is a few kills alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections import Counter
 
 from ni.logs import configure_logs
 from tests.support.homes import temporary_home
-from tests.torture.event_campaign import torture_events, torture_texts
+from tests.torture.event_campaign import torture_embedded, torture_events, torture_texts
 from tests.torture.night_bench import NightBench, night_bench
 from tests.torture.night_rounds import (
     core_across,
@@ -36,12 +36,12 @@ QUICK_KILLS = 12
 QUICK_PG_KILLS = 2
 QUICK_PACKET_KILLS = 14
 QUICK_SWITCH_KILLS = 12
-QUICK_RELAY_KILLS, QUICK_BROKER_KILLS, QUICK_SMS_KILLS = 4, 1, 2
+QUICK_RELAY_KILLS, QUICK_BROKER_KILLS, QUICK_EMBEDDED_KILLS, QUICK_SMS_KILLS = 4, 1, 2, 2
 KILLS_A_RACE = 10
 """After so many kills of the switch its other rounds come once."""
 LONG_TESTS = [
     f"tests/{name}"
-    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model")
+    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "ledger", "model")
 ]
 NIGHTS = "switch,locked,night"
 
@@ -56,6 +56,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--switch-kills", type=int, default=200, help="kills of the switch")
     parser.add_argument("--relay-kills", type=int, default=100, help="kills of the events' relay")
     parser.add_argument("--broker-kills", type=int, default=30, help="kills of RabbitMQ")
+    parser.add_argument(
+        "--embedded-kills", type=int, default=20, help="kills of the relay without a broker"
+    )
     parser.add_argument("--sms-kills", type=int, default=100, help="kills of the SMS notifier")
     parser.add_argument(
         "--nights", action=argparse.BooleanOptionalAction, default=True,
@@ -169,10 +172,12 @@ def main() -> None:
     kills, pg_kills, packet_kills = asked.kills, asked.pg_kills, asked.packet_kills
     switch_kills, sms_kills = asked.switch_kills, asked.sms_kills
     relay_kills, broker_kills = asked.relay_kills, asked.broker_kills
+    embedded_kills = asked.embedded_kills
     if asked.quick:
         kills, pg_kills, packet_kills = QUICK_KILLS, QUICK_PG_KILLS, QUICK_PACKET_KILLS
         switch_kills, sms_kills = QUICK_SWITCH_KILLS, QUICK_SMS_KILLS
         relay_kills, broker_kills = QUICK_RELAY_KILLS, QUICK_BROKER_KILLS
+        embedded_kills = QUICK_EMBEDDED_KILLS
     configure_logs("error")  # the night copy's keeper runs in this process
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     if kills or pg_kills:
@@ -183,6 +188,8 @@ def main() -> None:
         asyncio.run(torture_switches(switch_kills, seed))
     if relay_kills or broker_kills:
         asyncio.run(torture_events(relay_kills, broker_kills, seed, tell))
+    if embedded_kills:
+        asyncio.run(torture_embedded(embedded_kills, seed, tell))
     if sms_kills:
         asyncio.run(torture_texts(sms_kills, seed, tell))
     if asked.quick or asked.kills_only:

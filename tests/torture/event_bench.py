@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from typing import Final, Self
 import asyncpg
 
 from tests.support.api_process import Servers
+from tests.support.bank import Bank
 from tests.support.broker import VirtualHost
+from tests.support.caller import Caller, http_client
 from tests.support.rabbitmq import RabbitMQ
 from tests.torture.account_for import UnaccountedError, resolve_unanswered
-from tests.torture.event_auditor import Auditor
+from tests.torture.event_auditor import Auditor, EmbeddedAuditor
 from tests.torture.event_check import LEDGER, account_for_events
+from tests.torture.event_load import BankLife, EventLoad
 from tests.torture.rounds import Bench, torture_bench
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -32,6 +36,9 @@ QUEUE_KEPT_SECONDS: Final = 1.5
 """The broker writes down which queues there are half a second after a change."""
 COMMITTED: Final = "select count(*) from torture.told"
 WAITING: Final = "select count(*) from ni.outbox"
+UNDER_WAY: Final = (Path(__file__).parent / "event_under_way.sql").read_text()
+BESIDE: Final = ("packets", "housekeeping", "night-copy")
+"""Workers that make events: what is booked, what expires, and the night that needs its copy."""
 
 
 class WorkerProcess:
@@ -71,8 +78,10 @@ class WorkerProcess:
 
     @property
     def works(self) -> bool:
-        """Whether this relay is the one that publishes, not one that stands by."""
-        return self.is_running and "relay_works" in self.log
+        """Whether this relay is the one that publishes, not one that stands by or has failed."""
+        said = self.log if self.is_running else ""
+        otherwise = max(said.rfind("relay_stands_by"), said.rfind("relay_waits"))
+        return said.rfind("relay_works") > otherwise
 
     def kill(self) -> None:
         """SIGKILL, and it is reaped."""
@@ -112,17 +121,30 @@ class EventBench:
     """One bank, two relays, one broker, one auditor, and what was done to them."""
 
     bench: Bench
+    life: BankLife
     server: RabbitMQ
     world: VirtualHost
     relays: list[WorkerProcess]
     auditor: Auditor
     home: Path
-    events: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many events of each type there were when they were counted."""
     takeovers: list[Takeover] = field(default_factory=list)
 
     @property
     def servers(self) -> Servers:
         return self.bench.postgres.servers
+
+    @property
+    def events(self) -> int:
+        """How many there were when they were counted."""
+        return self.kinds.total()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Under load, and the bank lives beside."""
+        async with self.life.going_on(), self.bench.load.running():
+            yield
 
     async def ask(self, question: str) -> int:
         """A number from the owner's session."""
@@ -132,6 +154,16 @@ class EventBench:
         finally:
             await owner.close()
         return int(found)
+
+    async def rest(self, seconds: float = SETTLE_SECONDS) -> None:
+        """Wait until nothing happens by itself any more, then `settle`."""
+        await resolve_unanswered(self.bench.load, 20)
+        deadline = time.monotonic() + seconds
+        while under_way := await self.ask(UNDER_WAY):
+            if time.monotonic() > deadline:
+                raise UnaccountedError(f"{under_way} still expire or wait for the core")
+            await asyncio.sleep(0.1)
+        await self.settle(seconds)
 
     async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
         """Wait until all that was committed has come and the outbox is empty."""
@@ -152,16 +184,16 @@ class EventBench:
 
     async def count(self) -> None:
         """Wait for everything, then compare everything. Raises UnaccountedError."""
-        await self.settle()
+        await self.rest()
         await self.count_now()
 
     async def count_now(self) -> None:
         """Compare everything as it is. Raises UnaccountedError."""
-        if self.bench.load.faults:
-            raise UnaccountedError("; ".join(self.bench.load.faults[:5]))
+        if faults := self.bench.load.faults + self.life.faults:
+            raise UnaccountedError("; ".join(faults[:5]))
         owner = await asyncpg.connect(self.servers.owner_dsn)
         try:
-            self.events = await account_for_events(owner, self.auditor)
+            self.kinds = await account_for_events(owner, self.auditor)
         finally:
             await owner.close()
 
@@ -188,22 +220,44 @@ def relay_environment(servers: Servers, amqp_url: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def event_bench(home: Path, buckets: int = 1) -> AsyncIterator[EventBench]:
-    """Servers of their own below `home`; every event that is committed is noted in a book."""
+async def living_bank(home: Path, buckets: int) -> AsyncIterator[tuple[Bench, BankLife]]:
+    """A bank that makes events of every type, each noted in a book when it is committed."""
     async with AsyncExitStack() as stack:
-        bench = await stack.enter_async_context(torture_bench(home, buckets, ("torture", None)))
-        owner = await asyncpg.connect(bench.postgres.servers.owner_dsn)
+        packets, settings = ("torture", "torture", None), {"NI_REFUSED_EVENTS": "true"}
+        bench = await stack.enter_async_context(torture_bench(home, buckets, packets, settings))
+        bench.load = EventLoad(bench.load.caller, packets=packets)
+        servers = bench.postgres.servers
+        owner = await asyncpg.connect(servers.owner_dsn)
         await owner.execute(LEDGER)
+        key = await Bank(owner).add_client("operator", ("admin",))
         await owner.close()
+        for name in BESIDE:
+            environment = {"NI_DATABASE_URL": servers.engine_dsn, "NI_NIGHT_COPY_INTERVAL_MS": "50"}
+            worker = WorkerProcess(name, home, environment)
+            stack.callback(worker.stop)
+            worker.start()
+        http = await stack.enter_async_context(http_client(timeout_seconds=30))
+        operator = Caller(http, bench.api.base_url, key)
+        yield bench, BankLife(operator, servers.owner_dsn)
+
+
+@asynccontextmanager
+async def event_bench(
+    home: Path, buckets: int = 1, *, embedded: bool = False
+) -> AsyncIterator[EventBench]:
+    """Servers of their own below `home`; `embedded`: the broker stands by, and nobody uses it."""
+    async with AsyncExitStack() as stack:
+        bench, life = await stack.enter_async_context(living_bank(home, buckets))
         server = RabbitMQ(home)
         stack.callback(server.end)
         await asyncio.to_thread(server.start)
         world = VirtualHost("torture", server.url("torture"), server.admin)
         server.admin.make_vhost(world.name)
-        auditor = Auditor(world.url)
+        servers = bench.postgres.servers
+        auditor = EmbeddedAuditor(servers.engine_dsn) if embedded else Auditor(world.url)
         stack.callback(auditor.stop)
         auditor.start()
-        environment = relay_environment(bench.postgres.servers, world.url)
+        environment = relay_environment(servers, "" if embedded else world.url)
         relays = [WorkerProcess("relay", home, environment) for _ in range(2)]
         for relay in relays:
             stack.callback(relay.stop)
@@ -211,4 +265,4 @@ async def event_bench(home: Path, buckets: int = 1) -> AsyncIterator[EventBench]
         await until(auditor.bound.is_set, BOUND_SECONDS, "the auditor has no queue")
         await until(lambda: any(relay.works for relay in relays), BOUND_SECONDS, "no relay works")
         await asyncio.sleep(QUEUE_KEPT_SECONDS)
-        yield EventBench(bench, server, world, relays, auditor, home)
+        yield EventBench(bench, life, server, world, relays, auditor, home)

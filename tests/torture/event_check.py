@@ -7,6 +7,7 @@ made events is asked nothing.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -24,17 +25,32 @@ FAULTS: Final = (_HERE / "event_faults.sql").read_text()
 ENVELOPE: Final = {"specversion": "1.0", "source": "urn:ni", "datacontenttype": "application/json"}
 MINOR: Final = Decimal("0.01")
 """Of every currency that the load uses."""
+TYPES: Final = (
+    "ni.hold.placed", "ni.hold.adjusted", "ni.hold.captured", "ni.hold.released",
+    "ni.hold.expired", "ni.posting.created", "ni.posting.cancelled", "ni.posting.booked",
+    "ni.posting.problem", "ni.packet.unloaded", "ni.day.closed", "ni.day.opened",
+    "ni.debit.refused",
+)  # fmt: skip
+"""All that a bank can tell."""
 
 
-async def account_for_events(owner: asyncpg.Connection, auditor: Auditor) -> int:
-    """Compare everything; returns how many events there were. Raises UnaccountedError."""
+async def account_for_events(owner: asyncpg.Connection, auditor: Auditor) -> Counter[str]:
+    """Compare everything; how many events of each type there were. Raises UnaccountedError."""
     faults = list(auditor.faults[:5])
     faults += [row["fault"] for row in (await owner.fetch(FAULTS))[:5]]
     told = [dict(row) for row in await owner.fetch(TOLD)]
     faults += compared(told, auditor.first)
     if faults:
         raise UnaccountedError("; ".join(faults[:8]))
-    return len(told)
+    return Counter(row["type"] for row in told)
+
+
+def check_types(kinds: Mapping[str, int]) -> None:
+    """Every type was told, and no other. Raises UnaccountedError."""
+    if missing := [kind for kind in TYPES if not kinds.get(kind)]:
+        raise UnaccountedError(f"never told: {', '.join(missing)}")
+    if others := kinds.keys() - set(TYPES):
+        raise UnaccountedError(f"told, and no type of NI's: {', '.join(sorted(others))}")
 
 
 def compared(told: Iterable[Mapping[str, Any]], arrived: Mapping[str, bytes]) -> list[str]:

@@ -4,6 +4,7 @@ create schema torture;
 create table torture.told (
     event_id uuid primary key, type text not null, account text, sequence bigint,
     currency text, amount bigint, available_after bigint, movement_id uuid, epoch integer,
+    packet text,
     times integer not null default 1
 );
 create function torture.note() returns trigger
@@ -11,9 +12,9 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     -- Lap 8 holds what has been noted before.
     insert into torture.told as t (event_id, type, account, sequence, currency, amount,
-                                   available_after, movement_id, epoch)
+                                   available_after, movement_id, epoch, packet)
         select n.event_id, n.type, n.account, n.sequence, n.currency, n.amount,
-               n.available_after, n.movement_id, n.epoch
+               n.available_after, n.movement_id, n.epoch, n.packet
           from new_rows as n where n.lap <> 8
         on conflict (event_id) do update set times = t.times + 1;
     return null;

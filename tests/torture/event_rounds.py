@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +18,8 @@ from typing import Any, Final
 import asyncpg
 import pika
 
-from tests.torture.account_for import UnaccountedError
+from tests.support.broker import VirtualHost
+from tests.torture.account_for import UnaccountedError, wait_answering
 from tests.torture.event_auditor import EXCHANGE, QUEUE, Auditor
 from tests.torture.event_bench import (
     BOUND_SECONDS,
@@ -27,6 +32,8 @@ from tests.torture.event_bench import (
 
 TAKEOVER_SECONDS: Final = 5.0
 ALARM_SECONDS: Final = 30.0
+FOLLOW_SECONDS: Final = 3.0
+MAIN_QUEUE: Final = "ni.sms"
 LOOK_SECONDS: Final = 0.02
 STANDS_STILL_SECONDS: Final = 0.2
 """A pause that lasts longer is the machine's: this process, too, was kept from running."""
@@ -47,9 +54,9 @@ Round = Callable[[EventBench, random.Random], Awaitable[None]]
 
 async def kill_relay(events: EventBench, draw: random.Random) -> None:
     """Kill the relay that works; the other one takes over, and the dead one comes back."""
-    async with events.bench.load.running():
+    async with events.running():
         await asyncio.sleep(draw.uniform(0.1, 0.6))
-        await until(lambda: any(one.works for one in events.relays), BOUND_SECONDS, "none works")
+        await some_relay_works(events)
         # Two logs may say so: the first of them lost its lease, the last one has it.
         working = [one for one in events.relays if one.works][-1]
         other = next(one for one in events.relays if one is not working)
@@ -63,6 +70,15 @@ async def kill_relay(events: EventBench, draw: random.Random) -> None:
         working.start()
         events.relays[:] = [working, other]
     await events.settle()
+
+
+async def some_relay_works(events: EventBench) -> None:
+    """Wait until one does. Raises UnaccountedError with what they said last."""
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not any(relay.works for relay in events.relays):
+        if time.monotonic() > deadline:
+            raise UnaccountedError(f"none works: {[relay.log[-1500:] for relay in events.relays]}")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def took_over(
@@ -101,7 +117,7 @@ async def all_stand_by(events: EventBench) -> None:
 async def kill_broker(events: EventBench, draw: random.Random) -> None:
     """Kill the broker; decisions go on meanwhile, and what was confirmed is there again."""
     load = events.bench.load
-    async with load.running():
+    async with events.running():
         await asyncio.sleep(draw.uniform(0.1, 0.6))
         events.server.kill()
         before = len(load.acknowledged)
@@ -113,9 +129,29 @@ async def kill_broker(events: EventBench, draw: random.Random) -> None:
     await events.settle()
 
 
+async def kill_server(events: EventBench, draw: random.Random) -> None:
+    """Kill PostgreSQL under the relay that works: relays and decisions go on by themselves."""
+    postgres = events.bench.postgres
+    async with events.running():
+        await asyncio.sleep(draw.uniform(0.1, 0.6))
+        await some_relay_works(events)
+        postgres.kill()
+        await asyncio.sleep(draw.uniform(0, 0.5))
+        await asyncio.to_thread(postgres.start_again)
+        await wait_answering(events.bench.load, BOUND_SECONDS)
+        newest = events.auditor.newest
+        # The load has lost its workers with the server.
+        async with events.bench.load.running():
+            await until(lambda: events.auditor.newest > newest, BOUND_SECONDS, "no relay goes on")
+    dead = [relay.log[-1500:] for relay in events.relays if not relay.is_running]
+    if dead:
+        raise UnaccountedError(f"a relay died with the server: {dead}")
+    await events.settle()
+
+
 async def kill_both(events: EventBench, draw: random.Random) -> None:
     """Kill the broker and both relays at one moment."""
-    async with events.bench.load.running():
+    async with events.running():
         await asyncio.sleep(draw.uniform(0.1, 0.5))
         events.server.kill()
         for relay in events.relays:
@@ -128,7 +164,7 @@ async def kill_both(events: EventBench, draw: random.Random) -> None:
 
 async def delete_binding(events: EventBench, draw: random.Random) -> None:
     """Nothing leads to the queue any more: events stay in the outbox, and an alarm is told."""
-    async with events.bench.load.running():
+    async with events.running():
         await asyncio.sleep(draw.uniform(0.1, 0.3))
         assert events.world.delete_bindings(EXCHANGE, QUEUE) == 1
         await alarm_told(events)
@@ -138,11 +174,11 @@ async def delete_binding(events: EventBench, draw: random.Random) -> None:
 
 async def delete_queue(events: EventBench, draw: random.Random) -> None:
     """The queue is deleted after it was emptied; what comes later waits until it is back."""
-    await events.settle()
+    await events.rest()
     auditor = events.auditor
     auditor.declares.clear()
     events.world.delete_queue(QUEUE)
-    async with events.bench.load.running():
+    async with events.running():
         await alarm_told(events)
         await asyncio.sleep(draw.uniform(0, 0.5))
         auditor.declares.set()
@@ -162,10 +198,70 @@ async def alarm_told(events: EventBench) -> None:
         raise UnaccountedError("what no queue takes does not wait in the outbox")
 
 
+async def follow(events: EventBench, draw: random.Random) -> None:
+    """Somebody follows while no queue takes anything: that takes nothing away from anybody."""
+    await events.rest()
+    assert events.world.delete_bindings(EXCHANGE, QUEUE) == 1
+    async with events.running():
+        await alarm_told(events)
+        tail, seen = follower(events)
+        await until(lambda: seen.stat().st_size > 0, BOUND_SECONDS, "a follower sees nothing")
+        await asyncio.sleep(FOLLOW_SECONDS + draw.uniform(0, 0.5))
+        tail.send_signal(signal.SIGINT)
+        await asyncio.to_thread(tail.wait, BOUND_SECONDS)
+    for relay in events.relays:
+        relay.stop()
+    # What a lasting queue has taken meanwhile is as good as told, and goes to the auditor first.
+    kept = await asyncio.to_thread(taken_out, events.world, MAIN_QUEUE)
+    events.world.bind(EXCHANGE, QUEUE, "#")
+    await asyncio.to_thread(publish, events.world.url, kept)
+    for relay in events.relays:
+        relay.start()
+    await events.settle()
+
+
+def follower(events: EventBench) -> tuple[subprocess.Popen[bytes], Path]:
+    """`ni events tail`, and the file in which is what it shows."""
+    seen = events.home / "tail.out"
+    with seen.open("wb") as out, (events.home / "tail.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ni", "events", "tail", "--json"],
+            env=os.environ | {"NI_AMQP_URL": events.world.url, "NI_HOME": str(events.home)},
+            stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    return process, seen
+
+
+def taken_out(world: VirtualHost, queue: str) -> list[bytes]:
+    """All that is in a queue, in its order, which is deleted; there may be no such queue."""
+    if queue not in world.admin.queues(world.name):
+        return []
+    connection = pika.BlockingConnection(pika.URLParameters(world.url))
+    channel = connection.channel()
+    bodies: list[bytes] = []
+    for method, _properties, body in channel.consume(queue, inactivity_timeout=1):
+        if method is None or body is None:
+            break
+        bodies.append(body)
+    connection.close()
+    world.delete_queue(queue)
+    return bodies
+
+
+async def pass_night(events: EventBench, draw: random.Random) -> None:
+    """The day is closed and opened under load: what is decided by night is told, too."""
+    async with events.bench.load.running():
+        await events.life.switch("close")
+        await asyncio.sleep(draw.uniform(0.2, 0.6))
+        await events.life.switch("open")
+        await events.life.arrest()
+    await events.settle()
+
+
 async def raise_disk_alarm(events: EventBench, draw: random.Random) -> None:
     """The broker takes nothing for a while, and says so; decisions go on."""
     load = events.bench.load
-    async with load.running():
+    async with events.running():
         alarm = events.server.disk_alarm()
         await asyncio.to_thread(alarm.__enter__)
         try:
@@ -203,7 +299,7 @@ async def low_id_open(events: EventBench, draw: random.Random) -> AsyncIterator[
 
 async def keep_low_id_open(events: EventBench, draw: random.Random) -> None:
     """Nobody waits for a transaction that is open for longer than any decision's."""
-    async with low_id_open(events, draw), events.bench.load.running():
+    async with low_id_open(events, draw), events.running():
         before = len(events.auditor.first)
         await asyncio.sleep(LOW_ID_SECONDS)
         if len(events.auditor.first) == before:
@@ -236,7 +332,16 @@ ROUNDS: Final[dict[str, Round]] = {
     "queue": delete_queue,
     "disk": raise_disk_alarm,
     "both": kill_both,
+    "postgres": kill_server,
+    "follower": follow,
+    "night": pass_night,
     "low id": keep_low_id_open,
     "copies": send_copies,
 }
 """What happens besides single kills, each a few times in a campaign."""
+EMBEDDED_ROUNDS: Final[dict[str, Round]] = {
+    "postgres": kill_server,
+    "low id": keep_low_id_open,
+    "night": pass_night,
+}
+"""Those that need no broker."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -40,11 +40,15 @@ class Bench:
 
 @asynccontextmanager
 async def torture_bench(
-    home: Path, buckets: int = 1, packets: Sequence[str | None] = ("torture",)
+    home: Path,
+    buckets: int = 1,
+    packets: Sequence[str | None] = ("torture",),
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Bench]:
     """Servers of their own below `home`: nobody else is hurt when they are killed.
 
-    The load's postings name one of `packets`; None stands for straight-through.
+    The load's postings name one of `packets`; None stands for straight-through. `settings` are
+    the API's besides where its servers are.
     """
     async with AsyncExitStack() as stack:
         postgres = await OwnPostgres.create(home, buckets)
@@ -56,7 +60,7 @@ async def torture_bench(
         key = await bank.add_client("torturer", (*ALL_MONEY_SCOPES, "problem:resolve"))
         await owner.close()
         trigger = home / "trigger"
-        environment = {"NI_TEST_TRIGGER": str(trigger)}
+        environment = {"NI_TEST_TRIGGER": str(trigger), **(settings or {})}
         api = ApiProcess(postgres.servers, home, "tests.support.killable_api", environment)
         stack.callback(api.stop)
         api.start()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.torture.account_for import UnaccountedError
 from tests.torture.event_bench import event_bench
+from tests.torture.event_check import TYPES, check_types
 from tests.torture.event_crashes import check_aside
 from tests.torture.event_rounds import (
     AFTER_MS,
@@ -19,8 +20,10 @@ from tests.torture.event_rounds import (
     delete_binding,
     kill_broker,
     kill_relay,
+    kill_server,
     least_id,
     low_id_open,
+    pass_night,
     raise_disk_alarm,
     send_copies,
     took_over,
@@ -45,6 +48,23 @@ def test_of_a_consumer_that_dies_one_event_is_put_aside() -> None:
             check_aside(wrong, "victim")
 
 
+FORGET_A_BOOKING = """
+with one as (select event_id from torture.told where type = 'ni.posting.booked' limit 1),
+gone as (delete from torture.told as t using one where t.event_id = one.event_id returning 1)
+select count(*) from gone
+"""
+
+
+def test_a_type_that_never_happened_is_found() -> None:
+    kinds = dict.fromkeys(TYPES, 1)
+    check_types(kinds)
+    for kind in TYPES:
+        with pytest.raises(UnaccountedError, match=kind):
+            check_types(kinds | {kind: 0})
+    with pytest.raises(UnaccountedError, match="no type"):
+        check_types(kinds | {"ni.other": 1})
+
+
 @pytest.mark.timeout(240)
 async def test_events_survive(home: Path) -> None:
     """Nothing lost, nothing invented, each account in its order, copies identical."""
@@ -56,13 +76,20 @@ async def test_events_survive(home: Path) -> None:
                 await kill_relay(events, draw)
             await kill_broker(events, draw)
             await raise_disk_alarm(events, draw)
+            await pass_night(events, draw)
+        await kill_server(events, draw)
         await delete_binding(events, draw)
         await send_copies(events, draw)
         await events.count()
         assert events.events > 500
+        check_types(events.kinds)
         assert max(one.own_s for one in events.takeovers) < TAKEOVER_SECONDS, events.takeovers
         assert events.auditor.copies >= COPIES
         # What is counted is looked at: an event that never came is found.
         events.auditor.first.popitem()
         with pytest.raises(UnaccountedError, match="never came"):
+            await events.count_now()
+        # So is one that should have been made and was not.
+        assert await events.ask(FORGET_A_BOOKING) == 1
+        with pytest.raises(UnaccountedError, match="told as booked 0 times"):
             await events.count_now()

@@ -1,4 +1,4 @@
-"""What the notifier's log says of a fault: enough to act on, and nothing of anybody's text."""
+"""What a worker's log says of a fault: enough to act on, and nothing of anybody's money or text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ def told_faults(error: BaseException) -> list[str]:
     """
     if isinstance(error, BaseExceptionGroup):
         return sorted({told for part in error.exceptions for told in told_faults(part)})
+    return [told_fault(error)]
+
+
+def told_fault(error: BaseException) -> str:
+    """The same of one fault."""
     name = type(error).__name__
     if isinstance(error, NiError) and str(error):
-        return [f"{name}: {error}"]
+        return f"{name}: {error}"
     code = getattr(error, "sqlstate", None)
-    return [f"{name} {code}" if code else name]
+    return f"{name} {code}" if code else name
