@@ -12,9 +12,9 @@ SHELL := /bin/sh
 .PHONY: run test check bench torture lock clean venv venv-dev rabbitmq
 BIN := .venv/bin
 ARGS ?=
-# Two processes at most: each test process drives servers of its own kind on the same cores. They
+# Three processes: each drives servers of its own kind on the same cores, and waits for them. They
 # take whole files, in the order of tests/conftest.py: the longest first.
-WORKERS ?= 2
+WORKERS ?= 3
 
 run: venv
 	@exec $(BIN)/ni up $(ARGS)
