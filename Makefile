@@ -12,14 +12,15 @@ SHELL := /bin/sh
 .PHONY: run test check bench torture lock clean venv venv-dev
 BIN := .venv/bin
 ARGS ?=
-# Two processes at most: each test process drives servers of its own kind on the same cores.
+# Two processes at most: each test process drives servers of its own kind on the same cores. They
+# take whole files, in the order of tests/conftest.py: the longest first.
 WORKERS ?= 2
 
 run: venv
 	@exec $(BIN)/ni up $(ARGS)
 
 test: venv-dev
-	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: venv-dev
 	@$(BIN)/ruff check .

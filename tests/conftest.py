@@ -26,6 +26,8 @@ from tests.support.homes import new_home, remove_abandoned, remove_home, tempora
 
 RUN_HOME = "NI_TEST_RUN_HOME"
 KEPT = ("NI_TEST_", "NI_TORTURE", "NI_EMBEDDED_")
+LONGEST = ("tests/ledger/test_replay.py", "tests/bench/", "tests/torture/")
+"""Files whose tests take long: begun last, one of them would go on alone on its core."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         remove_abandoned()
         os.environ[RUN_HOME] = str(new_home())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the others keep their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -23,10 +23,10 @@ STOP_SECONDS = 10.0
 class Servers:
     """Where an API process finds its servers."""
 
-    owner_dsn: str
-    engine_dsn: str
-    core_dsn: str
-    redis_url: str = ""
+    owner_dsn: str = field(repr=False)
+    engine_dsn: str = field(repr=False)
+    core_dsn: str = field(repr=False)
+    redis_url: str = field(default="", repr=False)
 
 
 def free_port() -> int:

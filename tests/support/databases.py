@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -27,10 +27,10 @@ class Database:
 
     name: str
     buckets: int
-    owner_dsn: str
-    engine_dsn: str
-    core_dsn: str
-    superuser_dsn: str
+    owner_dsn: str = field(repr=False)
+    engine_dsn: str = field(repr=False)
+    core_dsn: str = field(repr=False)
+    superuser_dsn: str = field(repr=False)
 
     def servers(self, redis_url: str = "") -> Servers:
         """What an API process needs to know."""
