@@ -253,26 +253,47 @@ async def storm_of(database: Database) -> AsyncIterator[Storm]:
         yield Storm(desk, names)
 
 
+WANTED: Final = {
+    "booked", "account_blocked", "account_closed", "account_not_found", "account_kind_mismatch",
+    "linked_problem",
+}  # fmt: skip
+"""The verdicts that a storm must have met before it tells anything; chance may need more rounds."""
+ROUNDS_MAX: Final = 60
+
+
 @pytest.mark.parametrize("buckets", [1, 8])
 async def test_every_verdict_is_the_contracts(database: Database) -> None:
     async with storm_of(database) as storm:
-        for _ in range(rounds(4, full=40)):
-            await asyncio.gather(*(storm.fill(packet) for packet in PACKETS))
-            stop = asyncio.Event()
-            weather = [asyncio.create_task(storm.throw(stop)) for _ in range(THROWERS)]
-            weather.append(asyncio.create_task(storm.slow_core(stop)))
-            await asyncio.sleep(random.uniform(0, 0.1))
-            await asyncio.gather(
-                *(storm.unload(name, accepted=turn > 0) for turn, name in enumerate(PACKETS))
-            )
-            stop.set()
-            await asyncio.gather(*weather)
-            await storm.calm()
+        for number in range(ROUNDS_MAX):
+            if number >= rounds(4, full=40) and told_by(storm.runs).keys() >= WANTED:
+                break
+            await one_storm(storm)
         log = [Line.of(row) for row in await storm.desk.world.owner.fetch(LINES)]
         assert_verdicts(storm.runs, log)
         assert_before_or_after(storm.runs, log, set(storm.names))
+        assert told_by(storm.runs).keys() >= WANTED
         assert storm.thrown.keys() >= {"block", "close", "limit", "unlocked", "kind", "lose"}
         assert await storm.desk.world.bank.faults() == []
+
+
+async def one_storm(storm: Storm) -> None:
+    """Packets are filled and unloaded while the core's weather goes over their accounts."""
+    await asyncio.gather(*(storm.fill(packet) for packet in PACKETS))
+    stop = asyncio.Event()
+    weather = [asyncio.create_task(storm.throw(stop)) for _ in range(THROWERS)]
+    weather.append(asyncio.create_task(storm.slow_core(stop)))
+    await asyncio.sleep(random.uniform(0, 0.1))
+    await asyncio.gather(
+        *(storm.unload(name, accepted=turn > 0) for turn, name in enumerate(PACKETS))
+    )
+    stop.set()
+    await asyncio.gather(*weather)
+    await storm.calm()
+
+
+def told_by(runs: list[Run]) -> Counter[str]:
+    """How often each verdict was given."""
+    return Counter(said[0] if said else "booked" for run in runs for said in run.said.values())
 
 
 STATES: Final = ("fine", "blocked", "closed", "currency")
@@ -303,7 +324,6 @@ async def test_the_first_fault_is_the_contracts(database: Database) -> None:
 
 def assert_verdicts(runs: list[Run], log: list[Line]) -> None:
     """Booked exactly when nothing is wrong; else a fault that the posting has, and its account."""
-    codes: Counter[str] = Counter()
     for run in runs:
         expected = verdicts(run.taken, Core.at(log, run.snapshot), run.at)
         for posting, faults in expected.items():
@@ -312,11 +332,6 @@ def assert_verdicts(runs: list[Run], log: list[Line]) -> None:
             if said is not None:
                 account = said[1].partition(":")[0]
                 assert (said[0], account) in faults, (posting, said, faults)
-            codes[said[0] if said else "booked"] += 1
-    assert set(codes) >= {
-        "booked", "account_blocked", "account_closed", "account_not_found",
-        "account_kind_mismatch", "linked_problem",
-    }, codes  # fmt: skip
 
 
 def assert_before_or_after(runs: list[Run], log: list[Line], customers: set[str]) -> None:
