@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
 import subprocess
 import sys
@@ -76,17 +75,6 @@ def a_bank_s_year() -> Path:
     if not _YEAR.exists():
         pytest.skip(f"the bank's statement is not there: {_YEAR}")
     return _YEAR
-
-
-def months_of_the_year(folder: Path, months: range) -> Path:
-    """Some months of the bank's year: its accounts begin with what they have then."""
-    wanted = tuple(f"1993-{month:02d}-" for month in months)
-    path = folder / f"from-{months.start}.csv"
-    with gzip.open(a_bank_s_year(), "rt") as year:
-        head = next(year)
-        rows = (line for line in year if line.split(",")[1].startswith(wanted))
-        path.write_text(head + "".join(rows))
-    return path
 
 
 @contextmanager

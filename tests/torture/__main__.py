@@ -41,7 +41,7 @@ KILLS_A_RACE = 10
 """After so many kills of the switch its other rounds come once."""
 LONG_TESTS = [
     f"tests/{name}"
-    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "ledger", "model")
+    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model")
 ]
 NIGHTS = "switch,locked,night"
 
