@@ -48,6 +48,27 @@ class ChannelClosed(Unavailable):
         self.code = code
 
 
+class TogetherConnection(AsyncioConnection):
+    """Gives the system what is said in one turn of the loop as one piece.
+
+    pika makes three of an event, and each is a call of the system here and a reading over there.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._said: list[bytes] = []
+        super().__init__(*arguments, **named)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if not self._said:
+            asyncio.get_running_loop().call_soon(self._emit)
+        self._said.append(data)
+
+    def _emit(self) -> None:
+        said, self._said = b"".join(self._said), []
+        if self._transport is not None:  # else the connection has ended meanwhile
+            super()._adapter_emit_data(said)
+
+
 class Broker:
     """One open connection. `lost` is done when it has ended, with why."""
 
@@ -71,7 +92,7 @@ class Broker:
             if not opened.done():
                 opened.set_result(error)
 
-        connection = AsyncioConnection(
+        connection = TogetherConnection(
             _parameters(settings, name),
             on_open_callback=settle,
             on_open_error_callback=settle,

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
 
     relay_window: int = Field(1_000, ge=1, le=10_000, description="events that wait for a confirm")
     relay_page: int = Field(1_000, ge=1, le=10_000, description="outbox rows read at one time")
-    relay_poll_ms: int = Field(20, ge=1, description="pause between two looks into the outbox")
+    relay_poll_ms: int = Field(50, ge=1, description="pause between two looks into the outbox")
     relay_scan_s: int = Field(10, ge=1, description="the outbox is read from its start every")
     relay_lease_ms: int = Field(2_000, ge=500, description="a relay that stops is replaced after")
     relay_confirm_timeout_ms: int = Field(
@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     relay_backoff_max_s: int = Field(10, ge=1, description="longest pause while nothing passes")
     relay_stuck_max: int = Field(
         100_000, ge=1, description="accounts that wait for an event that nobody takes"
+    )
+    delivery_nice: int = Field(
+        10, ge=0, le=19, description="relay and notifier leave processors to decisions by"
     )
     amqp_timeout_ms: int = Field(5_000, ge=100, description="RabbitMQ answers one call within")
     amqp_heartbeat_s: int = Field(
@@ -144,6 +147,7 @@ class Settings(BaseSettings):
     )
     sms_interval_ms: int = Field(100, ge=10, description="pause between looks for texts to send")
     sms_batch: int = Field(100, ge=1, le=1_000, description="events taken in one transaction")
+    sms_gather_ms: int = Field(50, ge=0, description="events that come within are taken together")
     sms_waiting_max: int = Field(1_000_000, ge=1, description="texts that wait; then events do")
     sms_account_waiting_max: int = Field(
         1_000, ge=1, le=100_000, description="of these, of one account; more are dead"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,19 +13,19 @@ from typing import Final
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
-from workers import end_of_day, housekeeping, night_copy, packets, relay, sms
 from workers.heartbeat import beat
 
 Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-WORKERS: Final[dict[str, Worker]] = {
-    "housekeeping": housekeeping.run,
-    "packets": packets.run,
-    "night-copy": night_copy.run,
-    "end-of-day": end_of_day.run,
-    "relay": relay.run,
-    "sms": sms.run,
-}
+WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day", "relay", "sms")
+GIVE_WAY: Final = ("relay", "sms")
+"""They deliver what was decided, and leave the processors to whoever decides."""
+
+
+def _worker(name: str) -> Worker:
+    """The one that runs: nobody needs the libraries of the others."""
+    run: Worker = importlib.import_module(f"workers.{name.replace('-', '_')}").run
+    return run
 
 
 async def _serve(name: str, settings: Settings) -> None:
@@ -33,7 +35,7 @@ async def _serve(name: str, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     heart = asyncio.create_task(beat(settings.home, name))
     try:
-        await WORKERS[name](settings, stop)
+        await _worker(name)(settings, stop)
     finally:
         heart.cancel()
         await asyncio.gather(heart, return_exceptions=True)
@@ -47,6 +49,8 @@ def main() -> int:
         return 2
     settings = load_settings()
     configure_logs(settings.log_level)
+    if names[0] in GIVE_WAY:
+        os.nice(settings.delivery_nice)
     try:
         asyncio.run(_serve(names[0], settings))
     except NiError as error:

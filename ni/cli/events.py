@@ -14,7 +14,7 @@ from rich.table import Table
 from ni.cli.support import as_owner, known, output
 from ni.errors import NiError
 from ni.event_door import ALL_TYPES, open_door
-from ni.events import Event, parse
+from ni.events import BadEvent, Event, parse
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
 from ni.sql import query
@@ -68,7 +68,7 @@ async def _follow(
         async for delivery in deliveries:
             body = delivery.event_body
             await delivery.ack()
-            if account and parse(body).subject != account:
+            if account and not _is_of(account, body):
                 continue
             show(body)
             shown += 1
@@ -76,14 +76,30 @@ async def _follow(
                 return
 
 
+def _read(body: bytes) -> Event | None:
+    """None: it is of a version after this one, or not of NI."""
+    try:
+        return parse(body)
+    except BadEvent:
+        return None
+
+
+def _is_of(account: str, body: bytes) -> bool:
+    event = _read(body)
+    return event is not None and event.subject == account
+
+
 def _printer(*, json: bool) -> Callable[[bytes], None]:
     if json:
         return lambda body: typer.echo(body.decode())
-    return lambda body: output.print(_line(parse(body)))
+    return lambda body: output.print(_line(body))
 
 
-def _line(event: Event) -> str:
-    """One line: when, what, whose, how much, and what is available now."""
+def _line(body: bytes) -> str:
+    """One line: when, what, whose, how much, and what is available now; else the event as it is."""
+    event = _read(body)
+    if event is None:
+        return f"[dim]not known here[/dim]  {escape(body.decode(errors='replace'))}"
     data = event.data
     parts = [f"[dim]{event.time}[/dim]", f"[bold]{event.type}[/bold]"]
     if event.subject:

@@ -68,14 +68,14 @@ class Inbox:
 
         Raises Unavailable when the door is lost, and what asyncpg raises while nothing is in hand.
         """
-        batch_max = self._settings.sms_batch
+        batch_max, gather_s = self._settings.sms_batch, self._settings.sms_gather_ms / 1000
         while True:
             if await self._room.left() <= 0:
                 await asyncio.sleep(LOOK_S)
                 continue
             async with (
                 self._door.consume(MAIN_QUEUE, TYPES, 2 * batch_max) as deliveries,
-                aclosing(_batches(deliveries, batch_max)) as batches,
+                aclosing(_batches(deliveries, batch_max, gather_s)) as batches,
             ):
                 async for batch in batches:
                     await self.take(batch)
@@ -194,9 +194,9 @@ async def _put_aside(delivery: Delivery, reason: str) -> None:
 
 
 async def _batches(
-    deliveries: AsyncIterator[Delivery], batch_max: int
+    deliveries: AsyncIterator[Delivery], batch_max: int, gather_s: float
 ) -> AsyncGenerator[list[Delivery], None]:
-    """What is there, at least one and at most `batch_max`, without waiting for company."""
+    """What comes within `gather_s` of the first one, at most `batch_max`."""
     queue: asyncio.Queue[Delivery] = asyncio.Queue(batch_max)
 
     async def read() -> None:
@@ -204,6 +204,7 @@ async def _batches(
             await queue.put(delivery)
 
     reader = asyncio.create_task(read())
+    batch: list[Delivery] = []
     try:
         while True:
             first = asyncio.create_task(queue.get())
@@ -214,13 +215,18 @@ async def _batches(
                     return
             finally:
                 first.cancel()
-            batch = [first.result()]
+            batch.append(first.result())
+            if queue.qsize() + 1 < batch_max:
+                await asyncio.sleep(gather_s)
             while len(batch) < batch_max and not queue.empty():
                 batch.append(queue.get_nowait())
-            yield batch
+            given, batch = batch, []
+            yield given
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         with suppress(Unavailable):  # a door that is lost gives back what it gave out by itself
             while not queue.empty():
-                await queue.get_nowait().retry(0)
+                batch.append(queue.get_nowait())
+            for delivery in batch:
+                await delivery.retry(0)

@@ -17,6 +17,8 @@ from ni import clock
 from ni.sms.gateway import Outcome
 from ni.sms.health import Health
 from ni.sms.masks import mask_account, mask_phone
+from ni.sms.settler import Settler
+from ni.sms.store import Settled
 
 if TYPE_CHECKING:
     from ni.settings import Settings
@@ -35,6 +37,7 @@ class Sender:
         self, store: Store, gateway: Gateway, settings: Settings, buckets: int, wake: asyncio.Event
     ) -> None:
         self._store = store
+        self._settler = Settler(store)
         self._gateway = gateway
         self._settings = settings
         self._buckets = buckets
@@ -82,7 +85,7 @@ class Sender:
             if outcome.status == "retry" and outcome.counts and message.failures == failures_max:
                 outcome = Outcome("dead", f"failures {outcome.reason}")
         pause_ms = max(self._pause_ms(message.tries), outcome.pause_all_s * 1000)
-        still_ours = await self._store.settle(message, outcome, pause_ms)
+        still_ours = await self._settler.settle(Settled(message, outcome, pause_ms))
         _tell(message, outcome, still_ours=still_ours)
 
     def _note(self, message: Message, outcome: Outcome) -> None:

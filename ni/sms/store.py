@@ -27,7 +27,6 @@ COMMAND_MARGIN_S: Final = 1
 SUBSCRIBERS: Final = "SELECT * FROM ni.sms_subscribers_v1($1)"
 TAKE: Final = "SELECT * FROM ni.sms_take_v1($1, $2, $3, $4)"
 LEASE: Final = "SELECT * FROM ni.sms_lease_v1($1, $2, $3, $4, $5)"
-SETTLE: Final = "SELECT ni.sms_settle_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 WAITING: Final = "SELECT ni.sms_waiting_v1($1)"
 PLACE: Final = "SELECT ni.sms_place_v1($1, $2)"
 RAISE_FLOOR: Final = "SELECT ni.sms_raise_floor_v1($1, $2)"
@@ -91,6 +90,15 @@ class NewMessage:
     language: str
     text: str | None
     late_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a try; `pause_ms`: until the next one, if there shall be one."""
+
+    message: Message
+    outcome: Outcome
+    pause_ms: int
 
 
 def sms_session_settings(settings: Settings) -> dict[str, str]:
@@ -194,14 +202,16 @@ class Store:
             for given in row["o_messages"]
         ]  # fmt: skip
 
-    async def settle(self, message: Message, outcome: Outcome, pause_ms: int) -> bool:
-        """Note what became of a try. False: the lease had ended before."""
-        return bool(
-            await self._pool.fetchval(
-                SETTLE, message.bucket, message.event_id, message.account, message.lease,
-                outcome.status, outcome.reason, pause_ms, outcome.counts,
-            )
-        )  # fmt: skip
+    async def settle(self, settled: Sequence[Settled]) -> list[bool]:
+        """Note what became of tries. False: that lease had ended before."""
+        rows = [
+            (one.message.bucket, one.message.event_id, one.message.account, one.message.lease,
+             one.outcome.status, one.outcome.reason, one.pause_ms, one.outcome.counts)
+            for one in settled
+        ]  # fmt: skip
+        found = await self._pool.fetch(query("sms_settle"), *map(list, zip(*rows, strict=True)))
+        ours = {row["place"]: bool(row["ours"]) for row in found}
+        return [ours[place] for place in range(1, len(rows) + 1)]
 
     async def waiting(self, most: int) -> int:
         """How many messages wait, counted up to `most`."""

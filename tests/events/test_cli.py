@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
+import pika
 import pytest
 
 from ni.deliveries import MAIN_QUEUE
 from ni.event_door import Door, open_door
-from ni.events import parse
+from ni.events import COMMON, Event, parse, render
 from ni.settings import Settings
 from tests.events.house import RelayProcess, Teller
 from tests.support.broker import VirtualHost
@@ -78,6 +80,31 @@ async def test_events_are_followed(
         assert "ni.posting.created" in text
         assert "-50.00 CZK" in text
         assert await _all_of_the_notifier(door, teller.told) >= {*lines.splitlines()}
+
+
+async def test_an_event_of_a_newer_version_is_shown_as_it_is(amqp: VirtualHost, home: Path) -> None:
+    """It does not end what follows; whose it is, nobody can tell."""
+    bodies = {
+        kind: render(Event(str(uuid4()), kind, "A", "1993-01-04T09:00:00Z", dict.fromkeys(COMMON)))
+        for kind in ("ni.posting.divided", "ni.posting.created")
+    }
+    known = {"NI_HOME": str(home), "NI_AMQP_URL": amqp.url}
+    with (
+        pika.BlockingConnection(pika.URLParameters(amqp.url)) as connection,
+        command(known, "tail", "--count", "4") as shown,
+        command(known, "tail", "--count", "2", "--account", "A") as chosen,
+    ):
+        channel = connection.channel()
+        channel.exchange_declare("ni.events", "topic", durable=True)
+        deadline = time.monotonic() + LIMIT_S
+        while shown.poll() is None or chosen.poll() is None:
+            assert time.monotonic() < deadline
+            for kind, body in bodies.items():
+                channel.basic_publish("ni.events", kind, body)
+            await asyncio.sleep(0.3)
+        text, complaints = shown.communicate()
+        assert text.count("ni.posting.divided") == text.count("not known here") == 2, complaints
+        assert chosen.communicate()[0].count("ni.posting.created") == 2
 
 
 async def _all_of_the_notifier(door: Door, count: int) -> set[str]:

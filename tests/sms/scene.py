@@ -17,8 +17,9 @@ from ni.deliveries import Door
 from ni.events import COMMON, Event, render, time_of
 from ni.identifiers import bucket_of, make_id
 from ni.settings import Settings
+from ni.sms.gateway import Message, Outcome
 from ni.sms.inbox import Inbox
-from ni.sms.store import Store
+from ni.sms.store import Settled, Store
 from ni.sms.subscriptions import subscribe
 from tests.support.databases import Database
 
@@ -113,6 +114,11 @@ class Scene:
         """An inbox behind no door."""
         door = cast(Door, None)  # `take` needs none
         return Inbox(self.store, door, self.settings, UTC_ZONE, self.wake)
+
+    async def settle(self, message: Message, outcome: Outcome, pause_ms: int) -> bool:
+        """Note what became of one try; whether its lease was still held."""
+        [ours] = await self.store.settle([Settled(message, outcome, pause_ms)])
+        return ours
 
     async def rows(self) -> list[dict[str, Any]]:
         """All messages in the order of their events."""

@@ -93,7 +93,7 @@ async def test_messages_are_shown_with_what_became_of_them(ni: CliRunner, scene:
     await scene.take(*events)
     for message in await scene.store.lease(0, 5):
         outcome = Outcome("dead", "status_422") if message.account == B else Outcome("kept")
-        await scene.store.settle(message, outcome, 0)
+        await scene.settle(message, outcome, 0)
     shown = said(ni, "list")
     assert shown.index(events[2].id) < shown.index(events[1].id) < shown.index(events[0].id)
     assert "*2378 to *67" in shown
@@ -116,7 +116,7 @@ async def test_dead_texts_are_tried_again_as_they_were(ni: CliRunner, scene: Sce
     await scene.take(*events)
     texts = {row["event_id"]: row["text"] for row in await scene.rows()}
     for message in await scene.store.lease(0, 5):
-        await scene.store.settle(message, Outcome("dead", "status_400"), 0)
+        await scene.settle(message, Outcome("dead", "status_400"), 0)
     assert await scene.store.lease(0, 5) == []
     assert said(ni, "retry", "--event", events[0].id) == "1 texts are tried again\n"
     [again] = await scene.store.lease(0, 5)

@@ -184,7 +184,7 @@ async def test_the_inbox_forgets_and_what_it_forgot_is_not_sent_again(
     event = make_event(A, 1, buckets=buckets)
     await scene.take(event)
     [leased] = [m for b in range(buckets) for m in await scene.store.lease(b, 1)]
-    assert await scene.store.settle(leased, Outcome("sent"), 0)
+    assert await scene.settle(leased, Outcome("sent"), 0)
     forgetter = Forgetter(scene.store, scene.settings)
     assert await forgetter.round() == (0, 0, 0)
     later = utc_now() + timedelta(days=scene.settings.sms_keep_days, minutes=1)

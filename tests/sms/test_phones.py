@@ -29,7 +29,7 @@ async def settled(scene: Scene, status: str, reason: str) -> UUID:
     """What has become of the one message that is leased now."""
     [leased] = await scene.store.lease(0, 1)
     outcome = Outcome("dead", reason) if status == "dead" else Outcome("retry", reason)
-    assert await scene.store.settle(leased, outcome, 0)
+    assert await scene.settle(leased, outcome, 0)
     return leased.event_id
 
 
@@ -54,7 +54,7 @@ async def test_what_is_being_sent_when_the_number_changes_may_arrive(scene: Scen
     await take_numbered(scene, A, 1)
     [leased] = await scene.store.lease(0, 1)
     await subscribe(scene.owner, A, OTHER, "en")
-    assert await scene.store.settle(leased, Outcome("sent"), 0)
+    assert await scene.settle(leased, Outcome("sent"), 0)
     [row] = await scene.rows()
     assert (row["status"], row["phone"]) == ("sent", PHONE)
 

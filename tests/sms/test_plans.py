@@ -19,12 +19,12 @@ from ni.sms.store import (
     FORGET_MESSAGES,
     LEASE,
     PLACE,
-    SETTLE,
     SUBSCRIBERS,
     TAKE,
     WAITING,
     sms_session_settings,
 )
+from ni.sql import query
 from tests.events.test_plans import check, scans
 from tests.schema.test_plans import EXPLAIN, Plans
 from tests.support.databases import Database
@@ -53,7 +53,8 @@ async def test_texts_are_found_by_key(session: asyncpg.Connection) -> None:
     row = await session.fetchrow(LEASE, 0, None, 5, 30, 60)
     assert row is not None
     [given] = row["o_messages"]
-    await session.fetchval(SETTLE, 0, given["event_id"], "A", given["lease"], "sent", None, 0, True)
+    settled = (0, given["event_id"], "A", given["lease"], "sent", None, 0, True)
+    await session.fetch(query("sms_settle"), *([value] for value in settled))
     found = scans(plans)
     check(found, TABLES, "bucket")
     assert any("due_at" in condition for _, condition in found["sms_account"])

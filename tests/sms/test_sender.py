@@ -218,7 +218,7 @@ async def test_a_sender_that_dies_leaves_its_message_to_another(
     assert gateway.received[0].text == leased.text
     assert len(gateway.received) == 2
     # The first sender was only asleep. What it says of the message is not heard any more.
-    assert not await scene.store.settle(leased, Outcome("dead", "asleep"), 0)
+    assert not await scene.settle(leased, Outcome("dead", "asleep"), 0)
     assert set((await scene.statuses()).values()) == {"sent"}
 
 
@@ -231,13 +231,13 @@ async def test_a_sender_that_slept_is_heard_of_acceptance_alone(scene: Scene) ->
     [awake] = await scene.store.lease(0, 1)
     assert (awake.event_id, awake.text) == (asleep.event_id, asleep.text)
     for outcome in (Outcome("dead", "asleep"), Outcome("retry", "asleep", counts=False)):
-        assert not await scene.store.settle(asleep, outcome, 0)
+        assert not await scene.settle(asleep, outcome, 0)
     first = (await scene.rows())[0]
     assert (first["status"], first["reason"], first["failures"]) == ("waiting", None, 2)
-    assert not await scene.store.settle(asleep, Outcome("sent"), 0)
+    assert not await scene.settle(asleep, Outcome("sent"), 0)
     assert (await scene.rows())[0]["status"] == "sent"
     assert await scene.store.lease(0, 1) == [], "the account is still in the other one's hands"
-    assert await scene.store.settle(awake, Outcome("dead", "status_500"), 0)
+    assert await scene.settle(awake, Outcome("dead", "status_500"), 0)
     assert [row["status"] for row in await scene.rows()] == ["sent", "waiting"]
     assert len(await scene.store.lease(0, 1)) == 1
 

@@ -44,6 +44,11 @@ def roles_of(up: UpProcess, name: str) -> set[str | None]:
     return {urlsplit(url).username for url in urls if url}
 
 
+def priority(up: UpProcess, name: str) -> int:
+    """A child's place among the processes; a higher number comes later, 19 last."""
+    return os.getpriority(os.PRIO_PROCESS, up.named(name).pid)
+
+
 def known_to(up: UpProcess, name: str) -> dict[str, str]:
     """The addresses and the token in a child's settings, read as the child reads them."""
     done = subprocess.run(
@@ -88,6 +93,8 @@ def test_a_movement_becomes_a_text(home: Path) -> None:
         while TEXT not in (listed := ni(home, "sms", "list").stdout):
             assert time.monotonic() < deadline, listed
         assert "kept" in listed
+        after_decisions = min(19, priority(up, "api") + 10)
+        assert priority(up, "relay") == priority(up, "sms") == after_decisions
         log = (home / "logs" / "sms.log").read_text()
         assert "error" not in log, log
         assert ACCOUNT not in log
