@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,12 @@ from ni.processes import file_lock
 from tests.support.api_process import Servers
 
 MIGRATION_WAIT_SECONDS = 60.0
+TOGETHER = 5
+"""Databases of a kind that are made at one time, and those that are done with dropped: each copy of
+files and each drop waits for a checkpoint, and the first of several pays for all."""
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'
+"""
 
 
 @dataclass(frozen=True)
@@ -45,30 +52,37 @@ class Databases:
         self._postgres = postgres
         self._home = home
         self._numbers = itertools.count()
+        self._made: defaultdict[int, list[str]] = defaultdict(list)
+        self._closed: list[str] = []
 
     @contextmanager
     def fresh(self, buckets: int = 1) -> Iterator[Database]:
-        """A database of its own, dropped afterwards together with whoever is connected to it."""
+        """A database of its own; afterwards it is closed, whoever is connected to it is not."""
         database = self.make(buckets)
         try:
             yield database
         finally:
-            self.drop(database)
+            self.close(database)
 
     def make(self, buckets: int = 1) -> Database:
-        """A fresh database; whoever makes it calls `drop`."""
-        template = self._template(buckets)
-        name = f"test_{os.getpid()}_{next(self._numbers)}"
-        run_blocking(
-            self._execute(
-                f"CREATE DATABASE {name} OWNER ni_owner TEMPLATE {template} STRATEGY wal_log"
-            )
-        )
-        return self._described(name, buckets)
+        """A fresh database; whoever makes it calls `close`."""
+        if not self._made[buckets]:
+            self._make_more(buckets)
+        return self._described(self._made[buckets].pop(), buckets)
 
-    def drop(self, database: Database) -> None:
-        """Drop it, ending the sessions it has."""
-        run_blocking(self._execute(f"DROP DATABASE {database.name} WITH (FORCE)"))
+    def close(self, database: Database) -> None:
+        """End its sessions for good."""
+        close = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false"
+        run_blocking(self._execute(close, END_SESSIONS.format(name=database.name)))
+        self._closed.append(database.name)
+
+    def _make_more(self, buckets: int) -> None:
+        drops = [f"DROP DATABASE {name} WITH (FORCE)" for name in self._closed]
+        names = [f"test_{os.getpid()}_{next(self._numbers)}" for _ in range(TOGETHER)]
+        how = f"OWNER ni_owner TEMPLATE {self._template(buckets)} STRATEGY file_copy"
+        run_blocking(self._execute(*drops, *(f"CREATE DATABASE {name} {how}" for name in names)))
+        self._closed.clear()
+        self._made[buckets] += names
 
     def _described(self, name: str, buckets: int) -> Database:
         addresses = [self._postgres.dsn(role, name) for role in (*ROLES, SUPERUSER)]
@@ -90,9 +104,10 @@ class Databases:
         await prepare_database(superuser, name, passwords)
         await migrate(self._postgres.dsn("ni_owner", name), buckets=buckets)
 
-    async def _execute(self, text: str) -> None:
+    async def _execute(self, *statements: str) -> None:
         connection = await asyncpg.connect(self._postgres.dsn(SUPERUSER, "postgres"))
         try:
-            await connection.execute(text)
+            for statement in statements:
+                await connection.execute(statement)
         finally:
             await connection.close()
