@@ -25,7 +25,13 @@ from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.support.api_process import Servers
 from tests.support.broker import Broker, VirtualHost
 from tests.support.databases import Database, Databases
-from tests.support.homes import new_home, remove_abandoned, remove_home, temporary_home
+from tests.support.homes import (
+    new_home,
+    remove_abandoned,
+    remove_home,
+    temporary_home,
+    use_memory,
+)
 
 RUN_HOME = "NI_TEST_RUN_HOME"
 KEPT = ("NI_TEST_", "NI_TORTURE", "NI_EMBEDDED_")
@@ -38,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith("NI_") and not name.startswith(KEPT):
             del os.environ[name]
+    use_memory()
     if not hasattr(config, "workerinput"):
         remove_abandoned()
         os.environ[RUN_HOME] = str(new_home())

@@ -15,6 +15,33 @@ from ni.processes import find_process
 from tests.support.rabbitmq import RabbitMQ
 
 PREFIX: Final = "ni-test-"
+MEMORY: Final = Path("/dev/shm")
+MEMORY_MIN_BYTES: Final = 10 * 2**30
+
+
+def use_memory() -> None:
+    """Let temporary folders, of this process and its children, be in memory where there is plenty.
+
+    A run makes and drops thousands of databases, of hundreds of files each that are flushed. What a
+    server has flushed outlives its processes there as on a disk, and no test takes the power away.
+    A TMPDIR that is set is kept.
+    """
+    if "TMPDIR" not in os.environ and _memory_bytes() >= MEMORY_MIN_BYTES:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
+
+
+def _memory_bytes() -> int:
+    """What may be kept in MEMORY and still is memory."""
+    try:
+        numbers = dict(
+            line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines()
+        )
+        folder = os.statvfs(MEMORY)
+    except OSError:
+        return 0
+    available = int(numbers["MemAvailable"].split()[0]) * 1024
+    return min(available, folder.f_bavail * folder.f_frsize) if os.access(MEMORY, os.W_OK) else 0
 
 
 def new_home() -> Path:
