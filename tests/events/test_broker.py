@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Final
 import asyncpg
 import pika
 import pytest
+from pika.adapters.asyncio_connection import AsyncioConnection
 
 from ni.amqp import Broker
 from ni.errors import Unavailable
@@ -68,6 +70,35 @@ async def test_an_opening_that_is_broken_off_ends_at_once(silent: str) -> None:
         async with asyncio.timeout(0.2):
             await Broker.open(settings, "test")
     assert time.monotonic() - began < 5
+
+
+async def test_what_is_said_in_one_turn_goes_out_as_one_piece(
+    amqp: VirtualHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in its order; what is said by one who has gone is said to nobody."""
+    broker = await Broker.open(Settings(amqp_url=amqp.url), "test")
+    door = await broker.channel()
+    await door.answer(door.channel.queue_declare, queue="pieces")
+    pieces: list[bytes] = []
+    emit = AsyncioConnection._adapter_emit_data
+
+    def noted(connection: AsyncioConnection, data: bytes) -> None:
+        pieces.append(data)
+        emit(connection, data)
+
+    monkeypatch.setattr(AsyncioConnection, "_adapter_emit_data", noted)
+    for number in range(100):
+        door.channel.basic_publish("", "pieces", f"event {number:02}".encode())
+    await door.answer(door.channel.queue_declare, queue="pieces", passive=True)
+    assert len(pieces) == 1
+    assert re.findall(rb"event (\d\d)", pieces[0]) == [f"{n:02}".encode() for n in range(100)]
+    failed: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: failed.append(told))
+    door.channel.basic_publish("", "pieces", b"too late")
+    broker.abort()
+    await broker.lost
+    await asyncio.sleep(0.01)
+    assert failed == []
 
 
 async def test_the_relay_outlives_a_silent_broker(
