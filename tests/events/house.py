@@ -81,6 +81,7 @@ class RelayProcess:
             "NI_DATABASE_URL": engine_dsn,
             "NI_AMQP_URL": amqp_url,
             "NI_LOG_LEVEL": "debug",
+            "NI_DELIVERY_NICE": "0",  # other tests beside it decide
             **{f"NI_{name.upper()}": value for name, value in settings.items()},
         }
         self.log_path: Final = home / f"relay-{next(_salt)}.log"
