@@ -15,7 +15,8 @@ import asyncio
 import functools
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -40,13 +41,57 @@ REBIND_S: Final = 5.0
 log = structlog.get_logger()
 
 
+class _InHand:
+    """The deliveries of a channel that are not ended. Those that are done in one turn of the loop
+    are ended with one word, as far as nothing before them is still in hand: to a quorum queue each
+    word is an entry in its log.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._done: dict[int, bool] = {}
+        """By tag, in the order of these."""
+        self._scheduled = False
+
+    def take(self, tag: int) -> None:
+        """It has arrived."""
+        self._done[tag] = False
+
+    def done(self, tag: int) -> None:
+        """End it soon. Raises Unavailable."""
+        if not self._channel.is_open:
+            raise Unavailable("RabbitMQ's connection has ended")
+        self._done[tag] = True
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def give_back(self, tag: int, *, requeue: bool) -> None:
+        """End it another way. Raises AMQPError."""
+        self._done.pop(tag, None)
+        self._channel.basic_reject(tag, requeue=requeue)
+
+    def flush(self) -> None:
+        """End now what is done. What a connection cannot take any more comes again."""
+        self._scheduled = False
+        first = list(takewhile(self._done.__getitem__, self._done))
+        rest = [tag for tag, done in self._done.items() if done][len(first) :]
+        for tag in (*first, *rest):
+            del self._done[tag]
+        with suppress(AMQPError):
+            if first:
+                self._channel.basic_ack(first[-1], multiple=True)
+            for tag in rest:
+                self._channel.basic_ack(tag)
+
+
 class AmqpDelivery:
     """One message of a queue."""
 
     def __init__(
-        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        self, in_hand: _InHand, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self._channel = channel
+        self._in_hand = in_hand
         self._tag = method.delivery_tag
         self._queue = method.consumer_tag
         self.event_body: Final = body
@@ -61,7 +106,7 @@ class AmqpDelivery:
 
     def done(self) -> None:
         """The same."""
-        self._say(self._channel.basic_ack)
+        self._say(self._in_hand.done)
 
     async def retry(self, after_s: float) -> None:
         """Again, after `after_s` seconds; until then it counts as in the consumer's hands."""
@@ -70,7 +115,7 @@ class AmqpDelivery:
     async def dead_letter(self, reason: str) -> None:
         """Into the queue ni.dead. Raises Unavailable."""
         log.warning("event_put_aside", queue=self._queue, attempt=self.attempt, reason=reason)
-        self._say(self._channel.basic_reject, requeue=False)
+        self._say(self._in_hand.give_back, requeue=False)
 
     def _say(self, method: Callable[..., None], **how: Any) -> None:
         try:
@@ -81,8 +126,8 @@ class AmqpDelivery:
             raise Unavailable("RabbitMQ's connection has ended") from error
 
     def _give_back(self) -> None:
-        if self._channel.is_open:  # else the broker has it back already
-            self._channel.basic_reject(self._tag, requeue=True)
+        with suppress(AMQPError):  # the broker has it back already
+            self._in_hand.give_back(self._tag, requeue=True)
 
 
 class AmqpDoor:
@@ -121,6 +166,7 @@ class AmqpDoor:
             try:
                 yield _deliveries(arrived)
             finally:
+                window.in_hand.flush()
                 binding.cancel()
                 await asyncio.wait([binding])
         finally:
@@ -184,6 +230,7 @@ class _Window:
     ) -> None:  # fmt: skip
         self._door, self._queue, self._limit = door, queue, limit
         self._wanted, self._arrived = wanted, arrived
+        self.in_hand: Final = _InHand(door.channel)
         self._is_open = False
         self._tag = f"{queue}.{id(door):x}"
 
@@ -200,7 +247,8 @@ class _Window:
         )  # fmt: skip
 
     def _take(self, channel: Channel, method: Basic.Deliver, *rest: Any) -> None:
-        delivery = AmqpDelivery(channel, method, *rest)
+        delivery = AmqpDelivery(self.in_hand, method, *rest)
+        self.in_hand.take(method.delivery_tag)
         is_wanted = self._wanted.search(method.routing_key) is not None
         if not self._is_open and delivery.attempt == 1:
             delivery.before_end = functools.partial(self._open, channel)

@@ -115,6 +115,7 @@ class NotifierProcess:
             "NI_SMS_LEASE_S": "1",
             "NI_EVENT_LEASE_S": "1",
             "NI_EVENT_ATTEMPTS_MAX": "1000",
+            "NI_DELIVERY_NICE": "0",  # other tests beside it decide
         }
         self._process: subprocess.Popen[bytes] | None = None
 
