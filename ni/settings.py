@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         100_000, ge=1, description="accounts that wait for an event that nobody takes"
     )
     delivery_nice: int = Field(
-        10, ge=0, le=19, description="relay and notifier leave processors to decisions by"
+        5, ge=0, le=19, description="relay and notifier leave processors to decisions by"
     )
     amqp_timeout_ms: int = Field(5_000, ge=100, description="RabbitMQ answers one call within")
     amqp_heartbeat_s: int = Field(

@@ -93,7 +93,7 @@ def test_a_movement_becomes_a_text(home: Path) -> None:
         while TEXT not in (listed := ni(home, "sms", "list").stdout):
             assert time.monotonic() < deadline, listed
         assert "kept" in listed
-        after_decisions = min(19, priority(up, "api") + 10)
+        after_decisions = min(19, priority(up, "api") + 5)
         assert priority(up, "relay") == priority(up, "sms") == after_decisions
         log = (home / "logs" / "sms.log").read_text()
         assert "error" not in log, log
