@@ -166,7 +166,6 @@ class AmqpDoor:
             try:
                 yield _deliveries(arrived)
             finally:
-                window.in_hand.flush()
                 binding.cancel()
                 await asyncio.wait([binding])
         finally:

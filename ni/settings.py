@@ -101,7 +101,9 @@ class Settings(BaseSettings):
 
     relay_window: int = Field(1_000, ge=1, le=10_000, description="events that wait for a confirm")
     relay_page: int = Field(1_000, ge=1, le=10_000, description="outbox rows read at one time")
-    relay_poll_ms: int = Field(50, ge=1, description="pause between two looks into the outbox")
+    relay_poll_ms: int = Field(
+        50, ge=1, description="pause between two looks into the outbox, and two removals"
+    )
     relay_scan_s: int = Field(10, ge=1, description="the outbox is read from its start every")
     relay_lease_ms: int = Field(2_000, ge=500, description="a relay that stops is replaced after")
     relay_confirm_timeout_ms: int = Field(

@@ -44,9 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith("NI_") and not name.startswith(KEPT):
             del os.environ[name]
-    use_memory()
     if not hasattr(config, "workerinput"):
         remove_abandoned()
+    use_memory()
+    if not hasattr(config, "workerinput"):
         os.environ[RUN_HOME] = str(new_home())
 
 
@@ -98,7 +99,7 @@ def databases(postgres: EmbeddedPostgres) -> Databases:
 
 @pytest.fixture
 def new_database(databases: Databases) -> Iterator[Callable[..., Database]]:
-    """Makes databases that are dropped when the test has ended."""
+    """Makes databases that are closed when the test has ended."""
     with ExitStack() as stack:
         yield lambda buckets=1: stack.enter_context(databases.fresh(buckets))
 

@@ -91,7 +91,7 @@ def _is_of(account: str, body: bytes) -> bool:
 
 def _printer(*, json: bool) -> Callable[[bytes], None]:
     if json:
-        return lambda body: typer.echo(body.decode())
+        return lambda body: typer.echo(body.decode(errors="replace"))
     return lambda body: output.print(_line(body))
 
 

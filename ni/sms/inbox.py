@@ -68,14 +68,18 @@ class Inbox:
 
         Raises Unavailable when the door is lost, and what asyncpg raises while nothing is in hand.
         """
-        batch_max, gather_s = self._settings.sms_batch, self._settings.sms_gather_ms / 1000
+        settings, batch_max = self._settings, self._settings.sms_batch
+        enough, gather_s = (
+            min(batch_max, settings.event_prefetch_max),
+            settings.sms_gather_ms / 1000,
+        )
         while True:
             if await self._room.left() <= 0:
                 await asyncio.sleep(LOOK_S)
                 continue
             async with (
                 self._door.consume(MAIN_QUEUE, TYPES, 2 * batch_max) as deliveries,
-                aclosing(_batches(deliveries, batch_max, gather_s)) as batches,
+                aclosing(batches_of(deliveries, enough, gather_s)) as batches,
             ):
                 async for batch in batches:
                     await self.take(batch)
@@ -193,18 +197,24 @@ async def _put_aside(delivery: Delivery, reason: str) -> None:
     await delivery.dead_letter(reason[:200])
 
 
-async def _batches(
+async def batches_of(
     deliveries: AsyncIterator[Delivery], batch_max: int, gather_s: float
 ) -> AsyncGenerator[list[Delivery], None]:
-    """What comes within `gather_s` of the first one, at most `batch_max`."""
+    """What comes within `gather_s` of the first one, at most `batch_max`.
+
+    What was tried before comes alone, so nothing is waited for.
+    """
     queue: asyncio.Queue[Delivery] = asyncio.Queue(batch_max)
+    in_hand: list[Delivery] = []
+    batch: list[Delivery] = []
 
     async def read() -> None:
         async for delivery in deliveries:
+            in_hand.append(delivery)
             await queue.put(delivery)
+            in_hand.clear()
 
     reader = asyncio.create_task(read())
-    batch: list[Delivery] = []
     try:
         while True:
             first = asyncio.create_task(queue.get())
@@ -214,9 +224,9 @@ async def _batches(
                     await reader  # raises what the door raised
                     return
             finally:
-                first.cancel()
-            batch.append(first.result())
-            if queue.qsize() + 1 < batch_max:
+                if not first.cancel():
+                    batch.append(first.result())
+            if batch[0].attempt == 1 and queue.qsize() + 1 < batch_max:
                 await asyncio.sleep(gather_s)
             while len(batch) < batch_max and not queue.empty():
                 batch.append(queue.get_nowait())
@@ -228,5 +238,5 @@ async def _batches(
         with suppress(Unavailable):  # a door that is lost gives back what it gave out by itself
             while not queue.empty():
                 batch.append(queue.get_nowait())
-            for delivery in batch:
+            for delivery in (*batch, *in_hand):
                 await delivery.retry(0)

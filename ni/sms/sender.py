@@ -112,8 +112,9 @@ class Sender:
     def _raise_failures(self) -> None:
         done = {task for task in self._under_way if task.done()}
         self._under_way -= done
-        for task in done:
-            task.result()
+        errors = [error for task in done if (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Until something is taken in or ends, or it is time for the next look."""

@@ -94,8 +94,8 @@ async def test_what_is_said_in_one_turn_goes_out_as_one_piece(
     assert re.findall(rb"event (\d\d)", pieces[0]) == [f"{n:02}".encode() for n in range(100)]
     failed: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, told: failed.append(told))
-    door.channel.basic_publish("", "pieces", b"too late")
     broker.abort()
+    door.channel.basic_publish("", "pieces", b"too late")
     await broker.lost
     await asyncio.sleep(0.01)
     assert failed == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from tests.sms.scene import Scene
 from tests.sms.sending import take_numbered
 
 ACCOUNTS = [f"CZ{number:010}" for number in range(9, 0, -1)]
+LOCK = "select from ni.sms_account where account = any ($1) for update"
 WRITERS = "select distinct xmin::text from ni.sms_message where status <> 'waiting'"
 
 
@@ -46,9 +48,8 @@ async def test_those_that_end_together_are_one_transaction(scene: Scene, buckets
 async def test_what_ends_meanwhile_waits_for_the_next_one(scene: Scene) -> None:
     messages = await leased(scene)
     settler = Settler(scene.store)
-    lock = "select from ni.sms_account where account = $1 for update"
     async with scene.owner.transaction():
-        await scene.owner.execute(lock, messages[0].account)
+        await scene.owner.execute(LOCK, [messages[0].account])
         first = asyncio.create_task(settler.settle(Settled(messages[0], Outcome("sent"), 0)))
         await asyncio.sleep(0.1)
         rest = [
@@ -80,8 +81,52 @@ async def test_a_database_that_is_away_is_told_to_all_of_them(scene: Scene) -> N
     messages = await leased(scene)
     settler = Settler(scene.store)
     await scene.owner.execute("revoke execute on all functions in schema ni from ni_sms, public")
-    found = await asyncio.gather(
-        *(settler.settle(Settled(message, Outcome("sent"), 0)) for message in messages),
+    gone = asyncio.create_task(settler.settle(Settled(messages.pop(), Outcome("sent"), 0)))
+    waiting = asyncio.create_task(settle_all(settler, messages))
+    await asyncio.sleep(0)
+    gone.cancel()  # whoever does not wait any more keeps nobody from hearing it
+    found = await waiting
+    assert [type(error) for error in found] == [asyncpg.InsufficientPrivilegeError] * 8
+
+
+@pytest.mark.parametrize("limits", [{"transaction_timeout_ms": 600}])
+async def test_one_that_is_locked_is_the_only_one_that_fails(scene: Scene) -> None:
+    """Its neighbours' texts are not sent again because of it."""
+    messages = await leased(scene)
+    settler = Settler(scene.store)
+    async with scene.owner.transaction():
+        await scene.owner.execute(LOCK, [messages[4].account])
+        found = await settle_all(settler, messages)
+    assert isinstance(found.pop(4), asyncpg.LockNotAvailableError)
+    assert found == [True] * 8
+    statuses = list((await scene.statuses()).values())
+    assert (statuses.count("sent"), statuses.count("waiting")) == (8, 1)
+
+
+@pytest.mark.parametrize("limits", [{"transaction_timeout_ms": 600}])
+async def test_when_all_are_locked_they_are_not_asked_for_one_by_one(scene: Scene) -> None:
+    messages = await leased(scene)
+    settler = Settler(scene.store)
+    tries = []
+    settle = scene.store.settle
+
+    async def counted(settled: Sequence[Settled]) -> list[bool]:
+        tries.append(len(settled))
+        return await settle(settled)
+
+    scene.store.settle = counted  # type: ignore[method-assign]
+    async with scene.owner.transaction():
+        await scene.owner.execute(LOCK, ACCOUNTS)
+        found = await settle_all(settler, messages)
+    assert [type(error) for error in found] == [asyncpg.LockNotAvailableError] * 9
+    assert tries == [9, 1, 1]
+    assert await settle_all(settler, messages) == [True] * 9
+
+
+async def settle_all(settler: Settler, messages: Sequence[Message]) -> list[bool | BaseException]:
+    """All sent at one time."""
+    outcome = Outcome("sent")
+    return await asyncio.gather(
+        *(settler.settle(Settled(message, outcome, 0)) for message in messages),
         return_exceptions=True,
     )
-    assert [type(error) for error in found] == [asyncpg.InsufficientPrivilegeError] * 9

@@ -1,4 +1,4 @@
-"""Fresh databases for tests: migrated once for each number of buckets, then copied in 50 ms."""
+"""Fresh databases for tests: migrated once for each number of buckets, then copied."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ class Databases:
 
     def close(self, database: Database) -> None:
         """End its sessions for good."""
+        self._closed.append(database.name)
         close = f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false"
         run_blocking(self._execute(close, END_SESSIONS.format(name=database.name)))
-        self._closed.append(database.name)
 
     def _make_more(self, buckets: int) -> None:
-        drops = [f"DROP DATABASE {name} WITH (FORCE)" for name in self._closed]
+        closed, self._closed = self._closed, []
+        drops = [f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in closed]
         names = [f"test_{os.getpid()}_{next(self._numbers)}" for _ in range(TOGETHER)]
         how = f"OWNER ni_owner TEMPLATE {self._template(buckets)} STRATEGY file_copy"
         run_blocking(self._execute(*drops, *(f"CREATE DATABASE {name} {how}" for name in names)))
-        self._closed.clear()
         self._made[buckets] += names
 
     def _described(self, name: str, buckets: int) -> Database:

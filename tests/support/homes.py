@@ -65,8 +65,9 @@ def remove_home(home: Path) -> None:
 
 
 def remove_abandoned() -> None:
-    """Remove the homes of test runs that were killed."""
-    for home in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    """Remove the homes of test runs that were killed, also those in memory."""
+    folders = {Path(tempfile.gettempdir()), MEMORY}
+    for home in [home for folder in folders for home in folder.glob(f"{PREFIX}*")]:
         maker = home.name.removeprefix(PREFIX).partition("-")[0]
         ours = home.stat().st_uid == os.geteuid()
         if ours and maker.isdigit() and find_process(int(maker)) is None:
