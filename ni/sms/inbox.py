@@ -235,8 +235,12 @@ async def batches_of(
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-        with suppress(Unavailable):  # a door that is lost gives back what it gave out by itself
-            while not queue.empty():
-                batch.append(queue.get_nowait())
-            for delivery in (*batch, *in_hand):
-                await delivery.retry(0)
+        await _give_back(queue, [*batch, *in_hand])
+
+
+async def _give_back(queue: asyncio.Queue[Delivery], rest: list[Delivery]) -> None:
+    while not queue.empty():
+        rest.append(queue.get_nowait())
+    with suppress(Unavailable):  # a door that is lost gives back what it gave out by itself
+        for delivery in rest:
+            await delivery.retry(0)

@@ -87,23 +87,26 @@ async def test_an_event_of_a_newer_version_is_shown_as_it_is(amqp: VirtualHost, 
     bodies = {
         kind: render(Event(str(uuid4()), kind, "A", "1993-01-04T09:00:00Z", dict.fromkeys(COMMON)))
         for kind in ("ni.posting.divided", "ni.posting.created")
-    }
+    } | {"ni.posting.torn": b"\xff\xfe"}
     known = {"NI_HOME": str(home), "NI_AMQP_URL": amqp.url}
     with (
         pika.BlockingConnection(pika.URLParameters(amqp.url)) as connection,
-        command(known, "tail", "--count", "4") as shown,
+        command(known, "tail", "--count", "6") as shown,
+        command(known, "tail", "--count", "3", "--json") as raw,
         command(known, "tail", "--count", "2", "--account", "A") as chosen,
     ):
         channel = connection.channel()
         channel.exchange_declare("ni.events", "topic", durable=True)
         deadline = time.monotonic() + LIMIT_S
-        while shown.poll() is None or chosen.poll() is None:
+        while None in (shown.poll(), raw.poll(), chosen.poll()):
             assert time.monotonic() < deadline
             for kind, body in bodies.items():
                 channel.basic_publish("ni.events", kind, body)
             await asyncio.sleep(0.3)
         text, complaints = shown.communicate()
-        assert text.count("ni.posting.divided") == text.count("not known here") == 2, complaints
+        assert text.count("ni.posting.divided") == 2, complaints
+        assert text.count("not known here") == 4
+        assert raw.communicate()[0].count("\ufffd\ufffd\n") == 1
         assert chosen.communicate()[0].count("ni.posting.created") == 2
 
 

@@ -104,7 +104,9 @@ async def test_one_that_is_locked_is_the_only_one_that_fails(scene: Scene) -> No
 
 
 @pytest.mark.parametrize("limits", [{"transaction_timeout_ms": 600}])
-async def test_when_all_are_locked_they_are_not_asked_for_one_by_one(scene: Scene) -> None:
+async def test_when_all_are_locked_they_are_not_asked_for_one_by_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     messages = await leased(scene)
     settler = Settler(scene.store)
     tries = []
@@ -114,7 +116,7 @@ async def test_when_all_are_locked_they_are_not_asked_for_one_by_one(scene: Scen
         tries.append(len(settled))
         return await settle(settled)
 
-    scene.store.settle = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(scene.store, "settle", counted)
     async with scene.owner.transaction():
         await scene.owner.execute(LOCK, ACCOUNTS)
         found = await settle_all(settler, messages)
