@@ -5,8 +5,8 @@ no type is without a queue because nobody wants it, and no binding of an older v
 
 A follower's queue goes away with what is in it, and the broker takes it for a queue like any other:
 an event that went there alone would be lost to everybody else. So a follower sees to it that the
-notifier's queue is there and bound. A binding that is deleted is not told to the consumer; so each
-consumer makes it again every REBIND_S.
+notifier's queue is there and bound. A binding that is deleted is not told to the consumer, a queue
+that is deleted not always; so each consumer looks after both every REBIND_S.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 REBIND_S: Final = 5.0
 """A binding that was deleted is made again after so long at most."""
+LOOK_AGAIN_S: Final = 0.2
 
 log = structlog.get_logger()
 
@@ -162,7 +163,10 @@ class AmqpDoor:
             limit = min(prefetch, self._settings.event_prefetch_max)
             window = _Window(door, queue, limit, re.compile(pattern_of(types)), arrived)
             await window.begin(alone=not temporary)
-            binding = asyncio.create_task(self._bind_on(broker, MAIN_QUEUE if temporary else queue))
+            ours = None if temporary else arrived
+            binding = asyncio.create_task(
+                self._bind_on(broker, MAIN_QUEUE if temporary else queue, ours)
+            )
             try:
                 yield _deliveries(arrived)
             finally:
@@ -171,12 +175,22 @@ class AmqpDoor:
         finally:
             await broker.close()
 
-    async def _bind_on(self, broker: Broker, queue: str) -> None:
-        """Bind a lasting queue again and again, for as long as the connection lasts."""
+    async def _bind_on(
+        self, broker: Broker, queue: str, ours: asyncio.Queue[Delivery | None] | None
+    ) -> None:
+        """Bind a lasting queue again and again, for as long as the connection lasts.
+
+        Where the queue is `ours`, also see whether it has a consumer. A broker that loses a queue
+        does not always tell, and we would wait for what another queue of that name gets.
+        """
         while not broker.lost.done():
             await asyncio.sleep(REBIND_S)
             try:
                 await self._bind_lasting(broker, queue)
+                if ours is not None and not await _has_consumer(broker, queue):
+                    log.warning("event_consumer_lost", queue=queue)
+                    ours.put_nowait(None)
+                    return
             except NiError as error:
                 log.warning("event_queue_not_bound", queue=queue, error=str(error))
 
@@ -205,6 +219,20 @@ class AmqpDoor:
             door.close()
         log.warning("event_queue_made", queue=queue,
                     hint="it keeps every event until its consumer takes it")  # fmt: skip
+
+
+async def _has_consumer(broker: Broker, queue: str) -> bool:
+    """Whether the broker knows of one, also a moment later: one may take another's place."""
+    for pause_s in (LOOK_AGAIN_S, 0):
+        door = await broker.channel()
+        try:
+            found = await door.answer(door.channel.queue_declare, queue=queue, passive=True)
+        finally:
+            door.close()
+        if found.method.consumer_count:
+            return True
+        await asyncio.sleep(pause_s)
+    return False
 
 
 async def _deliveries(arrived: asyncio.Queue[Delivery | None]) -> AsyncIterator[Delivery]:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pika
 import pytest
+from pika.channel import Channel
 from structlog.testing import capture_logs
 
 from ni.deliveries import MAIN_QUEUE
+from ni.errors import Unavailable
 from ni.event_door import Delivery, Door, open_door
 from ni.settings import Settings
 from tests.events.house import (
@@ -81,6 +83,27 @@ async def test_a_follower_binds_the_notifiers_queue_when_its_binding_was_deleted
         await take(seen, 2)
     async with notifiers.consume(MAIN_QUEUE) as deliveries:
         assert assert_complete(await take(deliveries, 2), teller) == 0
+
+
+async def test_a_consumer_whose_queue_was_lost_without_a_word_begins_anew(
+    amqp: VirtualHost, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ tells the consumers of a deleted queue so, but under load not each time."""
+    monkeypatch.setattr(Channel, "add_on_cancel_callback", lambda *_: None)
+    with capture_logs() as told:
+        async with door.consume(MAIN_QUEUE) as deliveries:
+            amqp.delete_queue(MAIN_QUEUE)
+            with pytest.raises(Unavailable):
+                async with asyncio.timeout(LIMIT_S):
+                    await anext(deliveries)
+    assert [one["queue"] for one in told if one["event"] == "event_consumer_lost"] == [MAIN_QUEUE]
+    async with door.consume(MAIN_QUEUE) as deliveries:
+        with pika.BlockingConnection(pika.URLParameters(amqp.url)) as connection:
+            connection.channel().basic_publish("ni.events", "ni.posting.created", b"event")
+        assert await take(deliveries, 1) == [b"event"]
+        with pytest.raises(TimeoutError):  # it is looked after, and goes on
+            async with asyncio.timeout(1):
+                await anext(deliveries)
 
 
 async def test_a_deleted_binding_is_made_again_while_the_consumer_goes_on(
