@@ -9,7 +9,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check bench torture lock clean venv venv-dev rabbitmq
+.PHONY: run test check types rules bench torture lock clean venv venv-dev rabbitmq
 BIN := .venv/bin
 ARGS ?=
 # Three processes: each drives servers of its own kind on the same cores, and waits for them. They
@@ -23,9 +23,14 @@ test: venv-dev rabbitmq
 	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: venv-dev
+	@$(MAKE) --no-print-directory -j 2 types rules
+
+types:
+	@$(BIN)/mypy --strict
+
+rules:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q $(wildcard tests/tidy tests/docs)
 

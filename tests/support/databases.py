@@ -101,6 +101,8 @@ class Databases:
         secrets = Secrets(self._home).section("postgres")
         passwords = {role: word for role, word in secrets.items() if role != SUPERUSER}
         superuser = self._postgres.dsn(SUPERUSER, "postgres")
+        # Tests connect many thousands of times; their passwords are long, and of one run.
+        await self._execute(f"ALTER ROLE {SUPERUSER} SET scram_iterations = 1")
         await prepare_database(superuser, name, passwords)
         await migrate(self._postgres.dsn("ni_owner", name), buckets=buckets)
 
