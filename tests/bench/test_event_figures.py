@@ -17,6 +17,7 @@ from bench.figures import Figures, Sample
 from bench.goals import goals
 from bench.plan import Plan
 from ni.identifiers import make_id
+from tests.bench.test_night_runs import LONG, TORTURE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "bench", "--quick"]
@@ -29,6 +30,7 @@ def one(text: str, figures: Figures) -> str:
     return goal.verdict(figures)
 
 
+@pytest.mark.skipif(not TORTURE, reason=LONG)
 @pytest.mark.timeout(240)
 def test_a_quick_run_measures_events(tmp_path: Path) -> None:
     """Against a real broker, relay and notifier; every event is counted, or the run fails."""

@@ -4,8 +4,9 @@ What `make torture` runs: the kills of the API, of PostgreSQL, of the unloader, 
 the events' relay and broker (with all that can be done to their queues), of the relay without a
 broker and of the SMS notifier, then the long forms of the races (1,000 rounds each), of the tests
 of packets, of the switch, of the night copy and of the core's end of day (a bank's year with every
-night), and of the model test; then what is measured for hours: 1,000 switches under load, ten
-minutes of a core that holds its tables, a night of an hour. `--quick` is a few kills alone.
+night), of the model test and of the benchmark's; then what is measured for hours: 1,000 switches
+under load, ten minutes of a core that holds its tables, a night of an hour. `--quick` is a few
+kills alone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KILLS_A_RACE = 10
 """After so many kills of the switch its other rounds come once."""
 LONG_TESTS = [
     f"tests/{name}"
-    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model")
+    for name in ("races", "packets", "business_day", "night_copy", "end_of_day", "model", "bench")
 ]
 NIGHTS = "switch,locked,night"
 
