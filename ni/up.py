@@ -37,9 +37,7 @@ from ni.settings import RUN_FILE, Settings
 from ni.supervisor import Child, ChildList
 from ni.up_lock import only_one, stop_holder
 from ni.up_servers import Addresses, UpServers
-
-WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day", "relay", "sms")
-"""Each runs as `python -m workers NAME`."""
+from ni.worker_names import WORKERS
 
 END_OF_DAY: Final = "end-of-day"
 """Runs where a schedule is set."""

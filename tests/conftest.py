@@ -46,8 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     if not hasattr(config, "workerinput"):
         remove_abandoned()
-    use_memory()
-    if not hasattr(config, "workerinput"):
+        use_memory()
         os.environ[RUN_HOME] = str(new_home())
 
 

@@ -13,11 +13,11 @@ from typing import Final
 from ni.errors import NiError
 from ni.logs import configure_logs
 from ni.settings import Settings, load_settings
+from ni.worker_names import WORKERS
 from workers.heartbeat import beat
 
 Worker = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-WORKERS: Final = ("housekeeping", "packets", "night-copy", "end-of-day", "relay", "sms")
 GIVE_WAY: Final = ("relay", "sms")
 """They deliver what was decided, and leave the processors to whoever decides."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ni.up import WORKERS
+from ni.worker_names import WORKERS
 
 
 def register(app: typer.Typer) -> None:

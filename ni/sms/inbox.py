@@ -68,11 +68,8 @@ class Inbox:
 
         Raises Unavailable when the door is lost, and what asyncpg raises while nothing is in hand.
         """
-        settings, batch_max = self._settings, self._settings.sms_batch
-        enough, gather_s = (
-            min(batch_max, settings.event_prefetch_max),
-            settings.sms_gather_ms / 1000,
-        )
+        batch_max, gather_s = self._settings.sms_batch, self._settings.sms_gather_ms / 1000
+        enough = min(batch_max, self._settings.event_prefetch_max)
         while True:
             if await self._room.left() <= 0:
                 await asyncio.sleep(LOOK_S)

@@ -21,7 +21,6 @@ from bench.load_spec import Kind, LoadResult, LoadSpec
 from bench.plan import MEASURES, QUICK, make_plan, parse_measures
 from bench.processes import BenchError
 from bench.steps import ROUND
-from tests.bench.test_night_runs import LONG, TORTURE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "bench", "--quick"]
@@ -83,7 +82,6 @@ async def test_a_run_that_fails_tells_what_it_has_measured(
     assert "Nothing lost" not in report
 
 
-@pytest.mark.skipif(not TORTURE, reason=LONG)
 @pytest.mark.timeout(120)
 def test_a_quick_run_measures_packets(tmp_path: Path) -> None:
     output = tmp_path / "report.md"
@@ -106,14 +104,7 @@ def test_a_quick_run_measures_packets(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    ("measure", "sign"),
-    [
-        ("e", "(e)"),
-        *(
-            pytest.param(*one, marks=pytest.mark.skipif(not TORTURE, reason=LONG))
-            for one in (("p", "(p)"), ("s", "are due"), ("locked", "(locked)"))
-        ),
-    ],
+    ("measure", "sign"), [("e", "(e)"), ("p", "(p)"), ("s", "are due"), ("locked", "(locked)")]
 )
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, measure: str, sign: str) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}

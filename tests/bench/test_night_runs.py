@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,8 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, "-m", "bench", "--quick"]
-TORTURE = os.environ.get("NI_TORTURE") == "1"
-LONG = "it tests the benchmark, for a minute: make torture"
 ROWS = {"gate": 1, "triggers": 1, "close": 1, "morning": 2, "switch": 4, "locked": 2, "night": 2}
 NEVER_MISSED = (
     "failed calls", "answers of a mixed state", "calls served", "lock on the core",
@@ -21,7 +18,6 @@ NEVER_MISSED = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(not TORTURE, reason=LONG)
 @pytest.mark.timeout(180)
 def test_a_quick_run_measures_day_and_night(tmp_path: Path) -> None:
     output = tmp_path / "report.md"

@@ -16,8 +16,7 @@ from tests.business_day.house import House, resynchronise
 PARTITIONS: Final = (Path(__file__).parent / "many_partitions.sql").read_text()
 PASS: Final = "begin; lock table ni.gate in row share mode; commit"
 HELD_MAX_S: Final = 0.05
-NIGHTS: Final = 12
-"""At most: one in which nothing else had the machine is enough."""
+NIGHTS: Final = 4
 GROUPED_S: Final = 0.5
 """Less than the grouping lasts."""
 GROUP: Final = "select * from ni.group_straight_through_v1($1, 100, 100)"
@@ -38,14 +37,14 @@ async def longest_wait(dsn: str, over: asyncio.Event) -> float:
 async def test_the_gate_is_held_no_longer_with_many_partitions(
     house: House, partitions: int
 ) -> None:
-    """The best of the nights, for the machine has other work; with the commit and its flush."""
+    """The best of some nights, for the machine has other work; with the commit and its flush."""
     owner = house.world.owner
     if partitions:
         await owner.execute("select set_config('test.partitions', $1, false)", str(partitions))
         await owner.execute(PARTITIONS)
     await resynchronise(house)
     held: list[float] = []
-    while len(held) < NIGHTS and min(held, default=HELD_MAX_S) >= HELD_MAX_S:
+    for _ in range(NIGHTS):
         over = asyncio.Event()
         waiting = asyncio.create_task(longest_wait(house.world.database.owner_dsn, over))
         await house.close()

@@ -15,6 +15,7 @@ from typer.main import get_command
 from ni.cli import app
 from ni.migrate import ROLES
 from ni.settings import Settings
+from ni.worker_names import WORKERS
 from tests.compose.shape import (
     ROOT,
     SAMPLE,
@@ -30,7 +31,6 @@ from tests.compose.shape import (
     services,
     variables,
 )
-from workers.__main__ import WORKERS
 
 DOORS: Final = {"postgres": 5432, "valkey": 6379, "rabbitmq": 5672}
 IMAGES: Final = {"postgres": "postgres:18", "valkey": "valkey/valkey:8", "rabbitmq": "rabbitmq:4"}

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pika
 import pytest
 from pika.channel import Channel
 
-from ni.event_door import Delivery, open_door
+from ni.event_door import open_door
 from ni.settings import Settings
+from tests.events.test_doors import take
 from tests.support.broker import VirtualHost
 
 QUEUE = "ni.test"
-LIMIT_S = 20.0
 
 
 def publish(amqp: VirtualHost, *bodies: bytes) -> None:
     with pika.BlockingConnection(pika.URLParameters(amqp.url)) as connection:
         for body in bodies:
             connection.channel().basic_publish("ni.events", "ni.posting.created", body)
-
-
-async def take(deliveries: AsyncIterator[Delivery], count: int) -> list[Delivery]:
-    async with asyncio.timeout(LIMIT_S):
-        return [await anext(deliveries) for _ in range(count)]
 
 
 async def test_one_word_ends_all_before_it(
