@@ -15,6 +15,7 @@ The servers keep PostgreSQL's defaults of durability.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         remove_abandoned()
         use_memory()
+        # What a script began in the background ignores Ctrl-C; what the tests begin must not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ[RUN_HOME] = str(new_home())
 
 
