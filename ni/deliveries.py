@@ -32,8 +32,8 @@ class Delivery(Protocol):
         the event aside."""
 
     async def ack(self) -> None:
-        """It is done and never comes again. Raises Unavailable when the door is lost: then it
-        does come again."""
+        """It is done, and comes again only if this process or the door is lost before that has
+        been noted, in a moment. Raises Unavailable when the door is lost already."""
 
     async def retry(self, after_s: float) -> None:
         """Let it come again, not before `after_s` seconds. Returns at once. Later events of the

@@ -6,6 +6,9 @@ what it had. That comes one by one then: an event that kills its consumer again 
 the limit by itself, and not with all those behind it. What a consumer gave back for later is no
 such event, and nothing waits for it.
 
+What a consumer is done with while other deliveries are ended, is ended together after these: each
+commit is a write to the disk on which decisions wait for theirs.
+
 A queue is scanned from a floor, and from its start now and then: what was ended leaves dead row
 versions in front for as long as anybody's transaction is open.
 """
@@ -60,16 +63,16 @@ class EmbeddedDelivery:
         self.attempt: Final = attempt
 
     async def ack(self) -> None:
-        """It is done. Raises Unavailable."""
-        await self._consumer.end(self._id, END)
+        """It is done, and ended soon. Raises Unavailable."""
+        self._consumer.done(self._id)
 
     async def retry(self, after_s: float) -> None:
         """Again, after `after_s` seconds. Raises Unavailable."""
-        await self._consumer.end(self._id, DELAY, int(after_s * 1000), None)
+        await self._consumer.end([self._id], DELAY, int(after_s * 1000), None)
 
     async def dead_letter(self, reason: str) -> None:
         """Into ni.event_dead. Raises Unavailable."""
-        await self._consumer.end(self._id, BURY, reason)
+        await self._consumer.end([self._id], BURY, reason)
 
 
 class _Consumer:
@@ -88,6 +91,12 @@ class _Consumer:
         self._scanned_at = float("-inf")
         self._kept_at = float("-inf")
         self._holder = uuid4()
+        self._done: list[UUID] = []
+        self._ending: asyncio.Task[None] | None = None
+        self._many = asyncio.Lock()
+        """Two statements over many deliveries could lock them crosswise."""
+        self._lost: Unavailable | None = None
+        """Why what was done could not be ended."""
         self.pattern = ""
         self.temporary = False
 
@@ -104,6 +113,8 @@ class _Consumer:
 
     async def leave(self) -> None:
         """Let the next consumer have the queue, with what this one has not ended."""
+        if self._ending is not None:
+            await self._ending
         try:
             if self.temporary:
                 await though_locked(partial(self._pool.execute, DROP, self._queue))
@@ -112,15 +123,36 @@ class _Consumer:
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
             log.warning("event_queue_not_left", queue=self._queue, error=type(error).__name__)
 
-    async def end(self, identifier: UUID, statement: str, *rest: object) -> None:
-        """Be done with a delivery."""
+    def done(self, identifier: UUID) -> None:
+        """End a delivery soon. Raises Unavailable."""
+        self._check()
+        self._done.append(identifier)
+        if self._ending is None or self._ending.done():
+            self._ending = asyncio.create_task(self._end_done())
+
+    async def _end_done(self) -> None:
         try:
-            await self._pool.execute(statement, self._queue, [identifier], *rest)
+            while self._done:
+                async with self._many:
+                    identifiers, self._done = self._done, []
+                    await self.end(identifiers, END)
+        except Unavailable as error:
+            self._lost = error
+            self._freed.set()
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise Unavailable(str(self._lost)) from self._lost
+
+    async def end(self, identifiers: list[UUID], statement: str, *rest: object) -> None:
+        """Be done with deliveries, now. Raises Unavailable."""
+        try:
+            await self._pool.execute(statement, self._queue, identifiers, *rest)
         except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
             raise Unavailable(f"the queue cannot be reached: {error}") from error
         was_full = len(self._held) >= self._prefetch
-        was_alone = self._held.pop(identifier, False)
-        if was_alone or was_full or not self._held:
+        alone = [self._held.pop(identifier, False) for identifier in identifiers]
+        if any(alone) or was_full or not self._held:
             self._freed.set()
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
@@ -128,6 +160,7 @@ class _Consumer:
         pause_s = self._settings.event_poll_ms / 1000
         while True:
             self._freed.clear()
+            self._check()
             try:
                 rows = await self._take() if await self._keep() else []
             except (*LOST_CONNECTION, asyncpg.PostgresError) as error:
@@ -168,7 +201,8 @@ class _Consumer:
             return False
         self._kept_at = clock.monotonic()
         lease_ms = self._settings.event_lease_s * 1000
-        await self._pool.execute(DELAY, self._queue, list(self._held), lease_ms, self._holder)
+        async with self._many:
+            await self._pool.execute(DELAY, self._queue, list(self._held), lease_ms, self._holder)
         return True
 
 

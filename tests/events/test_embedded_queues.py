@@ -17,6 +17,7 @@ from ni.database import close_pool, open_pool
 from ni.deliveries import Delivery
 from ni.embedded_door import DROP, LEAVE, OPEN
 from ni.embedded_queues import DELIVER, EmbeddedSink
+from ni.errors import Unavailable
 from ni.event_door import open_door
 from ni.events import parse
 from ni.outbox import LAP, Outbox
@@ -36,6 +37,9 @@ from tests.support.databases import Database
 SHORT_S: Final = 1.0
 LIMIT_S: Final = 20.0
 MOVE: Final = "update ni.outbox set lap = 8 where account = 'A' and sequence = 1"
+COUNT_ENDS: Final = Path(__file__).with_name("count_ends.sql").read_text()
+ENDS: Final = "select last_value from ni.ends"
+REFUSE_ENDS: Final = Path(__file__).with_name("refuse_ends.sql").read_text()
 GIVEN: Final = "select event_id from ni.event_delivery where queue = $1"
 
 
@@ -269,6 +273,36 @@ async def test_consumers_come_and_go_while_events_are_given(
             assert await owner.fetchval(OPEN, "ni.test", "^.*$", False, 100, holder, 60) == "mine"
             await owner.execute(LEAVE, "ni.test", holder)
             assert await owner.fetchval(OPEN, "ni.new", "^.*$", True, 100, holder, 60) == "mine"
+
+
+async def test_what_is_done_with_is_ended_together(
+    settings: Settings, side: Side, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    await make_queue(settings)
+    await teller.tell([f"A{number}" for number in range(100)])
+    await side.deliver()
+    await owner.execute(COUNT_ENDS)
+    assert assert_complete(await bodies(settings, 100), teller) == 0
+    assert await owner.fetch(GIVEN, "ni.test") == []
+    assert await owner.fetchval(ENDS) <= 3
+
+
+async def test_what_could_not_be_ended_comes_again(
+    settings: Settings, side: Side, teller: Teller, owner: asyncpg.Connection
+) -> None:
+    await make_queue(settings)
+    await teller.tell(["A", "B"])
+    await side.deliver()
+    await owner.execute(REFUSE_ENDS)
+    async with open_door(settings).consume("ni.test") as deliveries, asyncio.timeout(LIMIT_S):
+        first, second = [await anext(deliveries) for _ in range(2)]
+        await first.ack()
+        with pytest.raises(Unavailable):
+            await anext(deliveries)
+        with pytest.raises(Unavailable):
+            await second.ack()
+    await owner.execute("drop trigger refuse_end on ni.event_delivery")
+    assert assert_complete(await bodies(settings, 2), teller) == 0
 
 
 async def _two_queues(settings: Settings, owner: asyncpg.Connection) -> None:
