@@ -209,14 +209,17 @@ async def until(happened: Callable[[], bool], seconds: float, what: str) -> None
 
 def relay_environment(servers: Servers, amqp_url: str) -> dict[str, str]:
     """What a relay needs, and shorter pauses than in a bank."""
-    return {
+    environment = {
         "NI_DATABASE_URL": servers.engine_dsn,
         "NI_AMQP_URL": amqp_url,
         "NI_RELAY_SCAN_S": "2",
         "NI_RELAY_BACKOFF_MAX_S": "2",
-        # So few are read ahead that accounts are parked.
-        "NI_RELAY_PAGE": "5",
     }
+    if amqp_url:
+        # So few are read ahead that accounts are parked. PostgreSQL's queues know no such thing,
+        # and each page is a commit there.
+        environment["NI_RELAY_PAGE"] = "5"
+    return environment
 
 
 @asynccontextmanager
