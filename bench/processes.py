@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -31,14 +30,6 @@ async def in_time(work: Awaitable[_Found], limit_s: float, what: str) -> _Found:
         return await asyncio.wait_for(work, limit_s)
     except TimeoutError as error:
         raise BenchError(f"{what} took longer than {limit_s:.0f} s") from error
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

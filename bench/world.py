@@ -10,13 +10,14 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.processes import BenchError, child, free_port, in_time, tail, until_ready
+from bench.processes import BenchError, child, in_time, tail, until_ready
 from bench.queries import query
 from ni.clients import add_client
 from ni.core_ledger import set_business_date
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.migrate import migrate
 from ni.postgres_server import SUPERUSER
+from ni.processes import free_port
 
 BUSINESS_DATE = dt.date(1993, 1, 4)
 SPARE_ACCOUNTS = 2

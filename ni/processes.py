@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import platform
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,10 @@ from ni.errors import NiError
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.02
+SERVER_PORTS: Final = range(10_000, 32_768)
+"""Below the ports that Linux and macOS give to outgoing connections: one of those would keep a
+server that is started again from its own port."""
+PORTS_TRIED_MAX: Final = 100
 _ON_LINUX: Final = platform.system() == "Linux"
 
 
@@ -135,11 +140,14 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port of `host` on which nothing listens now."""
+    """A port of `host` on which nothing listens now, one of `SERVER_PORTS` if it can be."""
+    for port in random.sample(SERVER_PORTS, PORTS_TRIED_MAX):
+        if is_port_free(port, host):
+            return port
     with socket.socket(_family(host), socket.SOCK_STREAM) as listener:
         listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-    return port
+        any_port: int = listener.getsockname()[1]
+    return any_port
 
 
 @contextlib.contextmanager

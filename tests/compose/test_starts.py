@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
+from ni.processes import free_port
 from tests.compose.shape import environment_of, health, ours, sample_environment, services
-from tests.support.api_process import free_port
 from tests.support.broker import VirtualHost
 from tests.support.databases import Database
 from tests.support.rabbitmq import RabbitMQ

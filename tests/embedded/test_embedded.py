@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -16,15 +17,17 @@ import asyncpg
 import pytest
 import redis
 
+from ni import processes
 from ni.embedded import EmbeddedPostgres, EmbeddedValkey
 from ni.errors import NiError
 from ni.postgres_server import BUNDLE, SUPERUSER, run_blocking
 from ni.private_file import Secrets
-from ni.processes import find_process
+from ni.processes import find_process, free_port
 from ni.service_user import DEFAULT_USERS, ServiceUser, choose_user
 from ni.settings import Settings
 from tests.support.homes import remove_home
 
+OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change the user")
 
 
@@ -132,6 +135,24 @@ def test_taken_port_is_replaced_and_a_wanted_one_is_not(home: Path, valkey: Embe
         server.start(port=valkey.port)
     server.start()
     assert server.port != valkey.port
+
+
+@pytest.mark.skipif(not OUTGOING.exists(), reason="only Linux says which ports these are")
+def test_no_outgoing_connection_gets_the_port_of_a_server_that_is_down() -> None:
+    first, _ = map(int, OUTGOING.read_text().split())
+    found = {free_port() for _ in range(100)}
+    assert max(found) < first
+    assert len(found) > 50
+
+
+def test_no_server_gets_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind((processes.LOOPBACK, 0))
+        listener.listen(1)
+        taken: int = listener.getsockname()[1]
+        monkeypatch.setattr(processes, "SERVER_PORTS", range(taken, taken + 1))
+        monkeypatch.setattr(processes, "PORTS_TRIED_MAX", 1)
+        assert free_port() != taken
 
 
 def test_valkey_comes_back_after_a_kill(home: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.request import urlopen
+
+from ni.processes import free_port
 
 _ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
@@ -27,15 +28,6 @@ class Servers:
     engine_dsn: str = field(repr=False)
     core_dsn: str = field(repr=False)
     redis_url: str = field(default="", repr=False)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 @dataclass
